@@ -1,0 +1,284 @@
+package privilege
+
+import (
+	"errors"
+	"fmt"
+	"math/bits"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Def is one privilege as the engine sees it.
+type Def struct {
+	Name     string   // ^[a-z][a-z0-9_-]{0,49}$, or client:role
+	Includes []string // direct
+	BuiltIn  bool
+}
+
+// Graph is a checked, immutable set of definitions: no cycle, depth at most 64, every include known. Safe for concurrent use.
+// The zero Graph knows no privilege.
+//
+// Privileges are numbered in the order of their names and every closure is a row of bits, so that the union of closures is an
+// OR and reading the bits from low to high gives names in order: the token path sorts nothing.
+type Graph struct {
+	names []string // sorted
+	index map[string]int32
+	edges [][]int32 // direct includes, sorted
+	words int       // per row
+	rows  []uint64  // closure of i, itself counted, at rows[i*words:]
+}
+
+// Holding is a privilege held from..until (zero = open); until is the first instant it is not held any more.
+type Holding struct {
+	Privilege   string
+	From, Until time.Time
+}
+
+func (h Holding) inForce(now time.Time) bool {
+	return !now.Before(h.From) && (h.Until.IsZero() || now.Before(h.Until))
+}
+
+// DefError is one problem of a set of definitions.
+type DefError struct {
+	Name    string // of the privilege it is about
+	Include string // the include it is about; "" = the privilege itself, or a chain that starts there
+	Text    string
+}
+
+// Error is the text after the package's name.
+func (e *DefError) Error() string { return "privilege: " + e.Text }
+
+// NewGraph checks and closes the definitions; the error joins a *DefError for every problem (errors.Join), a cycle with all its
+// members. Besides form, doubles, unknown includes, cycles and depth it refuses two includes that would make rights appear
+// where nobody granted them: cron inside anything, as no person may hold it, and a client's role within admin's reach, as admin
+// stops at Latchkey's own permissions (R81). What a privilege includes twice counts once.
+func NewGraph(defs []Def) (*Graph, error) {
+	g := &Graph{
+		names: make([]string, 0, len(defs)),
+		index: make(map[string]int32, len(defs)),
+		edges: make([][]int32, len(defs)),
+		words: (len(defs) + 63) / 64,
+	}
+	var problems []error
+	refuse := func(name, include, format string, a ...any) {
+		problems = append(problems, &DefError{name, include, fmt.Sprintf(format, a...)})
+	}
+	for _, d := range defs {
+		if err := ValidName(d.Name); err != nil {
+			refuse(d.Name, "", "%s", strings.TrimPrefix(err.Error(), "privilege: "))
+		}
+		g.names = append(g.names, d.Name)
+	}
+	slices.Sort(g.names)
+	for i, n := range g.names {
+		if i > 0 && n == g.names[i-1] {
+			refuse(n, "", "%s is defined twice", show(n))
+			continue
+		}
+		g.index[n] = int32(i)
+	}
+	for _, d := range defs {
+		i := g.index[d.Name]
+		for _, inc := range d.Includes {
+			j, ok := g.index[inc]
+			switch {
+			case !ok:
+				refuse(d.Name, inc, "%s includes %s, which is not defined", show(d.Name), show(inc))
+			case inc == Cron && d.Name != Cron:
+				refuse(d.Name, inc, "%s includes cron, which is for machines: it cannot be included", show(d.Name))
+			default:
+				g.edges[i] = append(g.edges[i], j)
+			}
+		}
+	}
+	for i := range g.edges {
+		slices.Sort(g.edges[i])
+		g.edges[i] = slices.Compact(g.edges[i])
+	}
+	order := g.order(refuse)
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
+	}
+
+	g.rows = make([]uint64, len(g.names)*g.words)
+	for _, i := range order {
+		row := g.row(i)
+		row[i/64] |= 1 << (i % 64)
+		for _, j := range g.edges[i] {
+			if row[j/64]&(1<<(j%64)) == 0 { // else an earlier include brought j and all it includes
+				for w, bitsOf := range g.row(j) {
+					row[w] |= bitsOf
+				}
+			}
+		}
+	}
+	if i, ok := g.index[Admin]; ok {
+		for _, n := range g.list(g.row(i)) {
+			if _, _, role := ClientRole(n); role {
+				refuse(Admin, "", "%s: a client's role is granted to people one by one, never through admin", strings.Join(g.path(i, g.index[n]), " includes "))
+			}
+		}
+	}
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
+	}
+	return g, nil
+}
+
+// order lists every privilege after all it includes, without recursion, as the definitions may be anything. It refuses the
+// cycles, of which it names a dozen at most, and the chains that are too deep, of which it names the lowest offenders.
+func (g *Graph) order(refuse func(name, include, format string, a ...any)) []int32 {
+	const (
+		fresh = iota
+		open  // on the current path
+		done
+	)
+	type frame struct{ node, next int32 }
+	state := make([]uint8, len(g.names))
+	depth := make([]int32, len(g.names))
+	order := make([]int32, 0, len(g.names))
+	cycles := 0
+	var path []frame
+	for root := range g.names {
+		if state[root] != fresh {
+			continue
+		}
+		state[root] = open
+		path = append(path[:0], frame{node: int32(root)})
+		for len(path) > 0 {
+			top := &path[len(path)-1]
+			i := top.node
+			if int(top.next) < len(g.edges[i]) {
+				j := g.edges[i][top.next]
+				top.next++
+				switch state[j] {
+				case fresh:
+					state[j] = open
+					path = append(path, frame{node: j})
+				case open:
+					if cycles++; cycles <= 12 {
+						at := slices.IndexFunc(path, func(f frame) bool { return f.node == j })
+						var members []string
+						for _, f := range path[at:] {
+							members = append(members, g.names[f.node])
+						}
+						members = append(members, g.names[j])
+						refuse(members[0], "", "a cycle: %s", strings.Join(members, " includes "))
+					}
+				}
+				continue
+			}
+			depth[i] = 1
+			for _, j := range g.edges[i] {
+				depth[i] = max(depth[i], depth[j]+1)
+			}
+			if depth[i] == maxDepth+1 {
+				refuse(g.names[i], "", "%s is the top of a chain of more than %d includes", show(g.names[i]), maxDepth-1)
+			}
+			state[i] = done
+			order = append(order, i)
+			path = path[:len(path)-1]
+		}
+	}
+	return order
+}
+
+func (g *Graph) row(i int32) []uint64 { return g.rows[int(i)*g.words : (int(i)+1)*g.words] }
+
+// list reads a row of bits as names, in order.
+func (g *Graph) list(row []uint64) []string {
+	n := 0
+	for _, w := range row {
+		n += bits.OnesCount64(w)
+	}
+	out := make([]string, 0, n)
+	for at, w := range row {
+		for ; w != 0; w &= w - 1 {
+			out = append(out, g.names[at*64+bits.TrailingZeros64(w)])
+		}
+	}
+	return out
+}
+
+// Has says whether name is defined.
+func (g *Graph) Has(name string) bool { _, ok := g.index[name]; return ok }
+
+// Names returns every defined name, sorted; the slice is the caller's.
+func (g *Graph) Names() []string { return slices.Clone(g.names) }
+
+// Closure returns the sorted closure of names; unknown names confer nothing. The slice is the caller's.
+func (g *Graph) Closure(names ...string) []string {
+	var few [4]uint64
+	sum := g.scratch(&few)
+	for _, n := range names {
+		g.add(sum, n)
+	}
+	return g.list(sum)
+}
+
+// Effective returns the sorted closure of what is in force at now; a person without any holds "user" (R7), and what is not
+// defined (any more) counts as nothing. The slice is the caller's.
+func (g *Graph) Effective(hs []Holding, now time.Time) []string {
+	var few [4]uint64
+	sum := g.scratch(&few)
+	some := false
+	for i := range hs {
+		if hs[i].inForce(now) && g.add(sum, hs[i].Privilege) {
+			some = true
+		}
+	}
+	if !some && !g.add(sum, User) {
+		return []string{User}
+	}
+	return g.list(sum)
+}
+
+// scratch is a row of zeroes: few, which costs no allocation, where the privileges fit.
+func (g *Graph) scratch(few *[4]uint64) []uint64 {
+	if g.words <= len(few) {
+		return few[:g.words]
+	}
+	return make([]uint64, g.words)
+}
+
+func (g *Graph) add(sum []uint64, name string) bool {
+	i, ok := g.index[name]
+	if ok {
+		for w, bitsOf := range g.row(i) {
+			sum[w] |= bitsOf
+		}
+	}
+	return ok
+}
+
+// CanAssign is the pure gate: may somebody with this sorted effective closure confer priv on a person? nil = yes; else an error
+// that is ErrUnknown, ErrCron or ErrNotHeld. The actor must hold the privilege and everything it includes; a holder of admin may
+// confer all but cron, a client's role too, though admin itself holds none of those (R81). That the actor may pass privileges on
+// at all is a permission, and asked elsewhere.
+func (g *Graph) CanAssign(actorEffective []string, priv string) error {
+	i, ok := g.index[priv]
+	if !ok {
+		return fmt.Errorf("%w: %s", ErrUnknown, show(priv))
+	}
+	row := g.row(i)
+	// NewGraph lets nothing include cron; the closure is asked all the same, for the gate must not lean on another check.
+	if c, ok := g.index[Cron]; ok && row[c/64]&(1<<(c%64)) != 0 {
+		return ErrCron
+	}
+	if holds(actorEffective, Admin) {
+		return nil
+	}
+	// The whole closure: the caller's may stem from an older graph, in which priv included less.
+	for at, w := range row {
+		for ; w != 0; w &= w - 1 {
+			if n := g.names[at*64+bits.TrailingZeros64(w)]; !holds(actorEffective, n) {
+				if n == priv {
+					return fmt.Errorf("%w: %s", ErrNotHeld, priv)
+				}
+				return fmt.Errorf("%w: %s includes %s", ErrNotHeld, priv, n)
+			}
+		}
+	}
+	return nil
+}
