@@ -1,0 +1,133 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+)
+
+// Session is a complete sign-in. A half-finished one is a Partial and lives in another table.
+type Session struct {
+	ID         string  `db:"id"`          // public half of the cookie, and the sid claim's source
+	SecretHash string  `db:"secret_hash"` // SHA-256 of the secret half
+	UserID     string  `db:"user_id"`
+	Connector  string  `db:"connector"` // "password", an upstream's id …
+	AMR        Strings `db:"amr"`
+	ACR        string  `db:"acr"`
+	AuthTime   Time    `db:"auth_time"`
+	CreatedAt  Time    `db:"created_at"`
+	LastSeenAt Time    `db:"last_seen_at"`
+	IdleMS     int64   `db:"idle_ms"`    // ends when unseen for so long
+	ExpiresAt  Time    `db:"expires_at"` // absolute end
+	IP         string  `db:"ip"`
+	UserAgent  string  `db:"user_agent"`
+}
+
+const sessionColumns = "id, secret_hash, user_id, connector, amr, acr, auth_time, created_at, last_seen_at, idle_ms, expires_at, ip, user_agent"
+
+func (n *Session) fields() []any {
+	return []any{&n.ID, &n.SecretHash, &n.UserID, &n.Connector, &n.AMR, &n.ACR, &n.AuthTime, &n.CreatedAt, &n.LastSeenAt, &n.IdleMS, &n.ExpiresAt, &n.IP, &n.UserAgent}
+}
+
+var createSession = `INSERT INTO sessions (` + sessionColumns + `) VALUES (` + marks(sessionColumns) + `)`
+
+// CreateSession stores a complete sign-in. ID, CreatedAt, AuthTime and LastSeenAt are filled when not set.
+func (s *Store) CreateSession(ctx context.Context, n *Session) error {
+	if n.ID == "" {
+		n.ID = newID()
+	}
+	now := At(s.now(ctx))
+	for _, t := range []*Time{&n.CreatedAt, &n.AuthTime, &n.LastSeenAt} {
+		if t.IsZero() {
+			*t = now
+		}
+	}
+	_, err := s.exec(ctx, createSession, n.fields()...)
+	return err
+}
+
+var liveSession = `SELECT ` + prefixed("n", sessionColumns) + `, ` + prefixed("u", userColumns) + `, a.privilege, a.valid_from, a.valid_until
+FROM sessions n JOIN users u ON u.id = n.user_id LEFT JOIN assignments a ON a.user_id = u.id AND a.ended_at IS NULL
+WHERE n.id = ? AND n.expires_at > ? AND n.last_seen_at + n.idle_ms > ?`
+
+// LiveSession reads session, user and assignments in one statement; ErrNotFound unless the session is alive at now. Whether the user is
+// active is the caller's question.
+func (s *Store) LiveSession(ctx context.Context, id string) (*Session, *Live, error) {
+	var both struct {
+		n Session
+		l Live
+	}
+	now := At(s.now(ctx))
+	err := s.read(ctx, liveSession, []any{id, now, now}, func(r *sql.Rows) error {
+		return scanLive(r, append(append(make([]any, 0, 48), both.n.fields()...), both.l.User.fields()...), &both.l)
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if both.n.ID == "" {
+		return nil, nil, fmt.Errorf("store: session: %w", ErrNotFound)
+	}
+	return &both.n, &both.l, nil
+}
+
+const touchSession = `UPDATE sessions SET last_seen_at = ? WHERE id = ? AND last_seen_at < ?`
+
+// TouchSession notes that it was used; never backwards.
+func (s *Store) TouchSession(ctx context.Context, id string, at time.Time) error {
+	_, err := s.exec(ctx, touchSession, At(at), id, At(at))
+	return err
+}
+
+const (
+	deleteSession       = `DELETE FROM sessions WHERE id = ?`
+	revokeSessionGrants = `UPDATE grants SET revoked_at = ?, revoke_reason = ? WHERE sid = ? AND offline = FALSE AND revoked_at IS NULL`
+)
+
+// EndSession deletes it and revokes its grants that are not offline, in one Tx. Unknown ids are no error.
+func (s *Store) EndSession(ctx context.Context, id, reason string) error {
+	if id == "" {
+		return nil
+	}
+	return s.Tx(ctx, func(ctx context.Context) error {
+		if _, err := s.exec(ctx, deleteSession, id); err != nil {
+			return err
+		}
+		_, err := s.exec(ctx, revokeSessionGrants, At(s.now(ctx)), reason, id)
+		return err
+	})
+}
+
+const (
+	deleteSessionsOf   = `DELETE FROM sessions WHERE user_id = ? AND id <> ?`
+	revokeGrantsOf     = `UPDATE grants SET revoked_at = ?, revoke_reason = ? WHERE user_id = ? AND sid <> ? AND revoked_at IS NULL`
+	revokeOnlineGrants = revokeGrantsOf + ` AND offline = FALSE`
+)
+
+// EndSessionsOf ends every session of a user but except ("" = every one) and revokes the grants that came from others, in one Tx: those
+// that are not offline, with offlineToo all.
+func (s *Store) EndSessionsOf(ctx context.Context, userID, except, reason string, offlineToo bool) error {
+	return s.Tx(ctx, func(ctx context.Context) error {
+		if _, err := s.exec(ctx, deleteSessionsOf, userID, except); err != nil {
+			return err
+		}
+		revoke := revokeOnlineGrants
+		if offlineToo {
+			revoke = revokeGrantsOf
+		}
+		// A grant without a session has sid "", which "no exception" must not spare.
+		if except == "" {
+			except = "-"
+		}
+		_, err := s.exec(ctx, revoke, At(s.now(ctx)), reason, userID, except)
+		return err
+	})
+}
+
+const sessionsOf = `SELECT ` + sessionColumns + ` FROM sessions WHERE user_id = ? AND expires_at > ? AND last_seen_at + idle_ms > ? ORDER BY created_at, id`
+
+// SessionsOf returns a user's live sessions, oldest first.
+func (s *Store) SessionsOf(ctx context.Context, userID string) ([]Session, error) {
+	now := At(s.now(ctx))
+	return many[Session](ctx, s, sessionsOf, userID, now, now)
+}

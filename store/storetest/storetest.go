@@ -1,0 +1,67 @@
+// Package storetest opens real databases for tests: SQLite in a temporary directory, and PostgreSQL.
+//
+// PostgreSQL is the one under LATCHKEY_TEST_POSTGRES (an address whose user may create databases), or else a throw-away server that the
+// package starts once per test process, where initdb is on PATH or under /usr/lib/postgresql. It ends with the process, even a killed
+// one. Without either the test fails: nothing is skipped.
+package storetest
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/latchkey-idp/latchkey/store"
+)
+
+// Engines are the databases that every test of the store runs on.
+func Engines() []string { return []string{store.SQLite, store.Postgres} }
+
+// Each runs f on a fresh, migrated store of every engine, in parallel.
+func Each(t *testing.T, f func(t *testing.T, s *store.Store)) {
+	t.Helper()
+	for _, engine := range Engines() {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			f(t, Open(t, engine))
+		})
+	}
+}
+
+// Open returns a fresh, migrated store that closes with the test.
+func Open(t testing.TB, engine string) *store.Store {
+	t.Helper()
+	return OpenWith(t, engine, store.Config{})
+}
+
+// OpenWith is Open with a configuration, whose URL is filled in when empty.
+func OpenWith(t testing.TB, engine string, c store.Config) *store.Store {
+	t.Helper()
+	if c.URL == "" {
+		if engine == store.Postgres {
+			c.URL = postgres.migrated(t)
+		} else {
+			c.URL = URL(t, engine)
+		}
+	}
+	s, err := store.Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// URL returns the address of a fresh, empty database that is gone after the test.
+func URL(t testing.TB, engine string) string {
+	t.Helper()
+	if engine == store.Postgres {
+		return postgres.create(t, "")
+	}
+	return "sqlite:" + filepath.Join(t.TempDir(), "latchkey.db")
+}
