@@ -1,0 +1,179 @@
+package provider
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/latchkey-idp/latchkey/store"
+)
+
+// errBadToken: not a token of ours, or not one of this kind, or over.
+var errBadToken = errors.New("provider: invalid token")
+
+// maxJWT bounds what is parsed at all (security.md B9).
+const maxJWT = 16 << 10
+
+// accessToken is an access token that verified; whether it still counts is asked of the database, every time.
+type accessToken struct {
+	accessClaims
+	opaque bool
+}
+
+// readAccess verifies an access token of either form without the database. An ID token is never one: typ is checked (RFC 9068 §4).
+func (p *Provider) readAccess(ctx context.Context, tok string) (*accessToken, error) {
+	now := p.c.Now()
+	if strings.HasPrefix(tok, prefixAccess) {
+		a := &accessToken{opaque: true}
+		if !p.c.Keys.open(prefixAccess, tok, &a.accessClaims) || now.Unix() >= a.Expires {
+			return nil, errBadToken
+		}
+		return a, nil
+	}
+	sum := sha256.Sum256([]byte(tok))
+	a := p.seen.get(sum)
+	if a == nil {
+		raw, err := p.verifyJWT(ctx, tok, typAccess)
+		if err != nil {
+			return nil, err
+		}
+		a = new(accessToken)
+		if err := json.Unmarshal(raw, &a.accessClaims); err != nil || a.Issuer != p.c.Issuer || a.ID == "" || a.ClientID == "" {
+			return nil, errBadToken
+		}
+		if now.Unix() < a.Expires {
+			p.seen.put(sum, a)
+		}
+	}
+	if now.Unix() >= a.Expires {
+		return nil, errBadToken
+	}
+	return a, nil
+}
+
+// verifyJWT checks a JWT of our own making: size and shape first, then typ, then the algorithm that belongs to its kid (security.md B7,
+// B9). It returns the payload; exp is the caller's business.
+func (p *Provider) verifyJWT(ctx context.Context, tok, typ string) ([]byte, error) {
+	if len(tok) > maxJWT || strings.Count(tok, ".") != 2 {
+		return nil, errBadToken
+	}
+	jws, err := jose.ParseSignedCompact(tok, joseAlgs)
+	if err != nil || len(jws.Signatures) != 1 {
+		return nil, errBadToken
+	}
+	h := jws.Signatures[0].Protected
+	if t, _ := h.ExtraHeaders[jose.HeaderType].(string); t != typ || h.KeyID == "" || h.JSONWebKey != nil {
+		return nil, errBadToken
+	}
+	if _, crit := h.ExtraHeaders["crit"]; crit {
+		return nil, errBadToken
+	}
+	key, ok := p.c.Keys.verifyKey(ctx, h.KeyID, h.Algorithm)
+	if !ok {
+		return nil, errBadToken
+	}
+	raw, err := jws.Verify(key)
+	if err != nil {
+		return nil, errBadToken
+	}
+	return raw, nil
+}
+
+// hint reads an ID token given back to us; an expired one is as good (OIDC Core §3.1.2.1, RP-Initiated Logout §2).
+func (p *Provider) hint(ctx context.Context, tok string) (*idHint, error) {
+	raw, err := p.verifyJWT(ctx, tok, typJWT)
+	if err != nil {
+		return nil, err
+	}
+	h := new(idHint)
+	if err := json.Unmarshal(raw, h); err != nil || h.Issuer != p.c.Issuer || h.Subject == "" || h.Audience == "" {
+		return nil, errBadToken
+	}
+	return h, nil
+}
+
+type idHint struct {
+	Issuer   string `json:"iss"`
+	Subject  string `json:"sub"`
+	Audience string `json:"aud"`
+	SID      string `json:"sid"`
+}
+
+// liveAccess says whether the token still stands, and reads what stands behind it: one statement.
+func (p *Provider) liveAccess(ctx context.Context, a *accessToken) (*store.Grant, *store.Live, error) {
+	if a.GrantID == "" { // client_credentials: the client, and a marker should it have been revoked
+		if _, err := p.client(ctx, a.ClientID); errors.Is(err, errNoClient) {
+			return nil, nil, errDead
+		} else if err != nil {
+			return nil, nil, err
+		}
+		revoked, err := p.c.Store.Marked(ctx, revocationMarker(a))
+		if err != nil {
+			return nil, nil, err
+		}
+		if revoked {
+			return nil, nil, errDead
+		}
+		return nil, nil, nil
+	}
+	g, l, err := p.c.Store.LiveGrant(ctx, a.GrantID)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil, errDead
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if g.ClientID != a.ClientID || g.UserID != a.Subject {
+		return nil, nil, errDead
+	}
+	if _, err := p.client(ctx, g.ClientID); errors.Is(err, errNoClient) {
+		return nil, nil, errDead
+	} else if err != nil {
+		return nil, nil, err
+	}
+	return g, l, p.alive(g, l, p.c.Now())
+}
+
+func revocationMarker(a *accessToken) string {
+	return HashSecret("revoked\x00" + a.ClientID + "\x00" + a.ID)
+}
+
+// hasScope of the token, exactly.
+func (a *accessToken) hasScope(s string) bool { return slices.Contains(strings.Fields(a.Scope), s) }
+
+// verified remembers access tokens whose signature was checked, until they expire: bounded, keyed by SHA-256 of the whole token.
+// Only the signature is remembered; the live check never is.
+type verified struct {
+	mu         sync.RWMutex
+	young, old map[[32]byte]*accessToken
+	max        int
+}
+
+func newVerified(n int) *verified {
+	return &verified{young: map[[32]byte]*accessToken{}, max: n}
+}
+
+func (v *verified) get(k [32]byte) *accessToken {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	if a := v.young[k]; a != nil {
+		return a
+	}
+	return v.old[k]
+}
+
+// put starts a new generation when one is full; the generation before stays readable.
+func (v *verified) put(k [32]byte, a *accessToken) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if len(v.young) >= v.max {
+		v.old, v.young = v.young, make(map[[32]byte]*accessToken, v.max)
+	}
+	v.young[k] = a
+}

@@ -1,0 +1,285 @@
+package provider
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/latchkey-idp/latchkey/internal/privilege"
+	"github.com/latchkey-idp/latchkey/internal/web"
+	"github.com/latchkey-idp/latchkey/login/session"
+	"github.com/latchkey-idp/latchkey/store"
+	"github.com/latchkey-idp/latchkey/templates"
+)
+
+// authorize serves GET /oauth2/authorize (RFC 6749 §3.1). With a session and known consent it is one response, two reads and no write.
+func (p *Provider) authorize(w http.ResponseWriter, r *http.Request) error {
+	raw, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return problem("invalid_request", "error.app_request", err)
+	}
+	raw.Del(hintParam)
+	raw.Del(storedParam)
+	q, page, refused := p.resolve(r.Context(), raw)
+	if page != nil {
+		return page
+	}
+	web.LogAttrs(r.Context(), slog.String("client", q.client.ID))
+	if refused != nil {
+		return p.respondError(w, r, q, refused)
+	}
+	q.fresh = true
+	return p.advance(w, r, q, nil, "")
+}
+
+// maxURL is what a POSTed request may become as a URL; browsers and proxies take that much.
+const maxURL = 8000
+
+// authorizePost serves POST /oauth2/authorize (OIDC Core §3.1.2.1). A cross-site POST brings no SameSite=Lax cookie, so it turns itself
+// into a GET of ours, which does (pages.md trap 2).
+func (p *Provider) authorizePost(w http.ResponseWriter, r *http.Request) error {
+	if err := r.ParseForm(); err != nil {
+		return problem("invalid_request", "error.app_request", err)
+	}
+	query := r.PostForm.Encode()
+	if r.URL.RawQuery != "" || len(query) > maxURL {
+		return problem("invalid_request", "error.app_request", errors.New("parameters in both URL and body, or too many"))
+	}
+	return web.SeeOther(w, r, "/oauth2/authorize?"+query)
+}
+
+// Continue goes on with a stored request after login or consent. login calls it in the process; nothing of the request is read again
+// from the browser, and the client's settings are checked once more.
+func (p *Provider) Continue(w http.ResponseWriter, r *http.Request, handle string) error {
+	f, err := p.c.Sessions.Flow(r, handle)
+	if err != nil {
+		return err
+	}
+	q, err := p.restore(r.Context(), f)
+	if err != nil {
+		return err
+	}
+	return p.advance(w, r, q, f, handle)
+}
+
+func (p *Provider) restore(ctx context.Context, f *store.Flow) (*request, error) {
+	form, err := url.ParseQuery(f.Form)
+	if err != nil {
+		return nil, fmt.Errorf("provider: stored request: %w", err)
+	}
+	form.Set(storedParam, "1")
+	q, page, refused := p.resolve(ctx, form)
+	if page != nil {
+		return nil, page
+	}
+	if refused != nil { // the client's registration changed meanwhile
+		return nil, problem(refused.code, "error.app_request", refused)
+	}
+	return q, nil
+}
+
+// advance decides and does: issue, refuse, or send the browser to the page that is due.
+func (p *Provider) advance(w http.ResponseWriter, r *http.Request, q *request, f *store.Flow, handle string) error {
+	ctx := r.Context()
+	now := p.c.Now()
+	sess, signedIn := session.Current(ctx)
+	fa := facts{prompt: q.prompt, maxAge: q.maxAge, started: now, signedIn: signedIn, hinted: q.hintSub != "", acrEssential: q.claims.acrWanted()}
+	if f != nil {
+		fa.started = f.StartedAt.Time
+	}
+	var digest consentDigests
+	if signedIn {
+		fa.authTime, fa.acr = sess.AuthTime.Time, sess.ACR
+		fa.hintMatches = q.hintSub == sess.UserID
+		ok, err := p.entitled(ctx, q.client, sess.Live, now)
+		if err != nil {
+			return err
+		}
+		fa.entitled = ok
+		if f != nil {
+			fa.consentGiven = f.Consent != "" && f.UserID == sess.UserID // another user in this tab voids it (security.md A23)
+		}
+		digest = digests(q)
+		if fa.consentNeeded, err = p.consentNeeded(ctx, q, sess.UserID, digest, now); err != nil {
+			return err
+		}
+	}
+	next, refused := decide(fa, now)
+	switch {
+	case refused != nil && refused.code == "access_denied" && !slices.Contains(q.prompt, "none"):
+		return p.notEntitled(w, r, q)
+	case refused != nil:
+		return p.respondError(w, r, q, refused)
+	case next == stepIssue:
+		if f != nil {
+			// One code per flow: the conditional update decides between two clicks.
+			if err := p.c.Store.FinishFlow(ctx, f.IDHash); err != nil {
+				if errors.Is(err, store.ErrUsed) || errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrExpired) {
+					return &web.Error{Status: http.StatusBadRequest, Key: "error.flow_finished", Err: err}
+				}
+				return err
+			}
+		}
+		return p.issue(w, r, q, sess, fa.started, now)
+	}
+	if f == nil {
+		var err error
+		if f, handle, err = p.newFlow(w, r, q, now); err != nil {
+			return err
+		}
+	}
+	if next == stepConsent {
+		return web.SeeOther(w, r, "/consent?flow="+url.QueryEscape(handle))
+	}
+	to, err := p.c.Login(ctx, handle, *f)
+	if err != nil {
+		return fmt.Errorf("provider: where to sign in: %w", err)
+	}
+	return web.SeeOther(w, r, to)
+}
+
+// newFlow keeps the resolved request under a random handle of 128 bits or more, bound to this browser (security.md A7).
+func (p *Provider) newFlow(w http.ResponseWriter, r *http.Request, q *request, now time.Time) (*store.Flow, string, error) {
+	handle := strings.ToLower(rand.Text())
+	f := &store.Flow{IDHash: HashSecret(handle), ClientID: q.client.ID, Form: q.form.Encode(),
+		BrowserHash: HashSecret(p.c.Sessions.FlowCookie(w, r)), StartedAt: store.At(now), ExpiresAt: store.At(now.Add(p.c.FlowLife))}
+	if err := p.c.Store.CreateFlow(r.Context(), f); err != nil {
+		return nil, "", err
+	}
+	return f, handle, nil
+}
+
+// entitled evaluates the client's requirement over what the user holds now (R120).
+func (p *Provider) entitled(ctx context.Context, c *Client, l *store.Live, now time.Time) (bool, error) {
+	if len(c.Metadata.RequiredPrivileges) == 0 {
+		return true, nil
+	}
+	req, err := privilege.ParseRequirement(c.Metadata.RequiredPrivileges, nil)
+	if err != nil {
+		return false, fmt.Errorf("provider: requirement of client %s: %w", c.ID, err) // fail closed
+	}
+	eff, err := p.effective(ctx, l, now)
+	if err != nil {
+		return false, err
+	}
+	return req.Met(eff), nil
+}
+
+// notEntitled tells the person, and lets them go back to the application with access_denied.
+func (p *Provider) notEntitled(w http.ResponseWriter, r *http.Request, q *request) error {
+	back, err := url.Parse(q.redirect)
+	if err != nil {
+		return fmt.Errorf("provider: registered redirect URI: %w", err)
+	}
+	page := &templates.ErrorPage{Base: p.c.Mux.Base(w, r), Status: http.StatusForbidden, Code: "access_denied", Key: "error.not_entitled",
+		ReturnName: q.client.name()}
+	if q.mode == "query" {
+		addQuery(back, p.params(q, url.Values{"error": {"access_denied"}, "error_description": {"The person may not use this application."}}))
+		page.ReturnURL = back.String()
+	}
+	return p.c.Mux.Render(w, r, http.StatusForbidden, page)
+}
+
+// issue runs fosite's handlers and answers with the code.
+func (p *Provider) issue(w http.ResponseWriter, r *http.Request, q *request, sess *session.Session, started, now time.Time) error {
+	ctx := context.WithValue(r.Context(), requestKey{}, q)
+	fr := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/oauth2/authorize"}, Header: http.Header{}, Form: q.fositeForm(), PostForm: url.Values{}}
+	ar, err := p.fosite.NewAuthorizeRequest(ctx, fr.WithContext(ctx))
+	if err != nil {
+		return p.respondError(w, r, q, toOAuth(err))
+	}
+	for _, s := range q.scopes {
+		ar.GrantScope(s)
+	}
+	for _, u := range q.resources {
+		ar.GrantAudience(u)
+	}
+	resp, err := p.fosite.NewAuthorizeResponse(ctx, ar, p.grantFacts(q, sess, started, now))
+	if err != nil {
+		return p.respondError(w, r, q, toOAuth(err))
+	}
+	p.c.Observe("issued", "code")
+	return p.respond(w, r, q, url.Values{"code": {resp.GetCode()}})
+}
+
+// fositeForm is the form in fosite's dialect.
+func (q *request) fositeForm() url.Values {
+	form := make(url.Values, len(q.form))
+	for k, v := range q.form {
+		switch k {
+		case hintParam, "claims", "id_token_hint", "resource", "state", "nonce": // ours; fosite would only look at them wrongly
+		default:
+			form[k] = v
+		}
+	}
+	form["audience"] = q.resources
+	// State is optional and the client's own (OIDC Core §3.1.2.1); fosite insists on eight characters. We answer with the real one.
+	form["state"] = []string{"not-looked-at"}
+	return form
+}
+
+// grantFacts are what the grant will remember.
+func (p *Provider) grantFacts(q *request, sess *session.Session, started, now time.Time) *Session {
+	s := &Session{UserID: sess.UserID, AuthTime: sess.AuthTime.Unix(), ACR: sess.ACR, AMR: sess.AMR, SID: sess.ID, Connector: sess.Connector,
+		Nonce: q.form.Get("nonce"), Claims: q.rawClaims, requestedAt: started.Truncate(time.Second).UTC()}
+	mayRefresh := slices.Contains(q.client.grants, "refresh_token")
+	switch {
+	case mayRefresh && slices.Contains(q.scopes, scopeOffline):
+		s.Refresh, s.Offline = true, true
+		s.GrantEnd = now.Add(p.c.RefreshAbsolute).Unix()
+	case mayRefresh && q.client.Metadata.RefreshTokens == "session":
+		s.Refresh = true
+		s.GrantEnd = min(now.Add(p.c.RefreshAbsolute).Unix(), sess.ExpiresAt.Unix())
+	}
+	return s
+}
+
+// consentDigests tell whether what is remembered still is what was agreed to.
+type consentDigests struct{ claims, client string }
+
+func digests(q *request) consentDigests {
+	d := consentDigests{}
+	if len(q.rawClaims) > 0 {
+		d.claims = HashSecret(string(q.rawClaims))
+	}
+	m := q.client.Metadata
+	b, _ := json.Marshal([]any{m.Name, m.ClientURI, m.PolicyURI, m.TOSURI, m.RedirectURIs, q.resources}) // strings always marshal
+	d.client = HashSecret(string(b))
+	return d
+}
+
+// consentNeeded: a new scope, other claims, a changed name or URI ask again; so do native clients, whose identity nothing proves (RFC 8252
+// §8.6), and public ones that want to stay (security.md A16). First-party clients were agreed to by the operator.
+func (p *Provider) consentNeeded(ctx context.Context, q *request, userID string, d consentDigests, now time.Time) (bool, error) {
+	c := q.client
+	if c.Metadata.FirstParty {
+		return false, nil
+	}
+	if c.IsPublic() && (c.native() || slices.Contains(q.scopes, scopeOffline)) {
+		return true, nil
+	}
+	known, err := p.c.Store.Consent(ctx, userID, c.ID)
+	if errors.Is(err, store.ErrNotFound) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if !now.Before(known.ExpiresAt.Time) || known.ClaimsDigest != d.claims || known.ClientDigest != d.client {
+		return true, nil
+	}
+	for _, s := range q.scopes {
+		if !slices.Contains(known.Scope, s) {
+			return true, nil
+		}
+	}
+	return false, nil
+}

@@ -1,0 +1,48 @@
+package provider
+
+import (
+	"encoding/base64"
+	"net/http/httptest"
+	"net/url"
+	"testing"
+)
+
+func TestClientCredentialsAreReadOneWay(t *testing.T) {
+	t.Parallel()
+	enc := func(s string) string { return "Basic " + base64.StdEncoding.EncodeToString([]byte(s)) }
+	for name, c := range map[string]struct {
+		auth             []string
+		form             url.Values
+		id, secret, meth string
+		bad              bool
+	}{
+		"basic":                  {[]string{enc("app:s3cret")}, nil, "app", "s3cret", authBasic, false},
+		"basic, lower case":      {[]string{"basic " + enc("app:s3cret")[6:]}, nil, "app", "s3cret", authBasic, false},
+		"basic, form-encoded":    {[]string{enc("a%3Ab:s%2B%25")}, nil, "a:b", "s+%", authBasic, false},
+		"basic, raw percent":     {[]string{enc("app:100%")}, nil, "app", "100%", authBasic, false},
+		"basic, colon in secret": {[]string{enc("app:a:b")}, nil, "app", "a:b", authBasic, false},
+		"post":                   {nil, url.Values{"client_id": {"app"}, "client_secret": {"s"}}, "app", "s", authPost, false},
+		"post, empty secret":     {nil, url.Values{"client_id": {"app"}, "client_secret": {""}}, "app", "", authPost, false},
+		"none":                   {nil, url.Values{"client_id": {"app"}}, "app", "", authNone, false},
+		"basic with its own id":  {[]string{enc("app:s")}, url.Values{"client_id": {"app"}}, "app", "s", authBasic, false},
+		"basic with another id":  {[]string{enc("app:s")}, url.Values{"client_id": {"b"}}, "", "", "", true},
+		"both":                   {[]string{enc("app:s")}, url.Values{"client_secret": {"s"}}, "", "", "", true},
+		"two headers":            {[]string{enc("app:s"), enc("app:s")}, nil, "", "", "", true},
+		"nothing":                {nil, nil, "", "", "", true},
+		"bearer":                 {[]string{"Bearer x"}, url.Values{"client_id": {"app"}}, "", "", "", true},
+		"not base64":             {[]string{"Basic ???"}, nil, "", "", "", true},
+		"no colon":               {[]string{enc("app")}, nil, "", "", "", true},
+		"no id":                  {[]string{enc(":s")}, nil, "", "", "", true},
+		"assertion":              {nil, url.Values{"client_id": {"app"}, "client_assertion": {"x"}}, "", "", "", true},
+	} {
+		r := httptest.NewRequest("POST", "/oauth2/token", nil)
+		r.Header["Authorization"] = c.auth
+		if c.form == nil {
+			c.form = url.Values{}
+		}
+		id, secret, meth, err := credentials(r, c.form)
+		if (err != nil) != c.bad || id != c.id || secret != c.secret || meth != c.meth {
+			t.Errorf("%s: %q %q %q %v", name, id, secret, meth, err)
+		}
+	}
+}

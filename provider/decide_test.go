@@ -1,0 +1,62 @@
+package provider
+
+import (
+	"testing"
+	"time"
+)
+
+// TestSec_A15_DecisionTable is the whole policy of the authorization endpoint as data.
+func TestSec_A15_DecisionTable(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	age := func(d time.Duration) *time.Duration { return &d }
+	// A person signed in an hour ago, entitled, consent known, request just arrived.
+	base := facts{started: now, signedIn: true, authTime: now.Add(-time.Hour), acr: "1", entitled: true}
+	with := func(f func(*facts)) facts { c := base; f(&c); return c }
+	for name, c := range map[string]struct {
+		f    facts
+		want step
+		err  string
+	}{
+		"session and consent":                 {base, stepIssue, ""},
+		"nobody signed in":                    {with(func(f *facts) { f.signedIn = false }), stepLogin, ""},
+		"nobody, none":                        {with(func(f *facts) { f.signedIn = false; f.prompt = []string{"none"} }), 0, "login_required"},
+		"silent success":                      {with(func(f *facts) { f.prompt = []string{"none"} }), stepIssue, ""},
+		"prompt login":                        {with(func(f *facts) { f.prompt = []string{"login"} }), stepLogin, ""},
+		"prompt login, done":                  {with(func(f *facts) { f.prompt = []string{"login"}; f.started = f.authTime }), stepIssue, ""},
+		"prompt select_account":               {with(func(f *facts) { f.prompt = []string{"select_account"} }), stepLogin, ""},
+		"prompt login consent":                {with(func(f *facts) { f.prompt = []string{"login", "consent"}; f.started = f.authTime }), stepConsent, ""},
+		"max_age 0":                           {with(func(f *facts) { f.maxAge = age(0) }), stepLogin, ""},
+		"max_age 0, just signed in":           {with(func(f *facts) { f.maxAge = age(0); f.started = f.authTime }), stepIssue, ""},
+		"max_age 0, none":                     {with(func(f *facts) { f.maxAge = age(0); f.prompt = []string{"none"} }), 0, "login_required"},
+		"max_age exceeded":                    {with(func(f *facts) { f.maxAge = age(time.Hour - time.Millisecond) }), stepLogin, ""},
+		"max_age exact":                       {with(func(f *facts) { f.maxAge = age(time.Hour) }), stepIssue, ""},
+		"max_age exceeded, none":              {with(func(f *facts) { f.maxAge = age(time.Minute); f.prompt = []string{"none"} }), 0, "login_required"},
+		"max_age of a second, slow person":    {with(func(f *facts) { f.maxAge = age(time.Second); f.started = f.authTime }), stepIssue, ""},
+		"hint fits":                           {with(func(f *facts) { f.hinted, f.hintMatches = true, true }), stepIssue, ""},
+		"hint names another":                  {with(func(f *facts) { f.hinted = true }), stepLogin, ""},
+		"hint names another, none":            {with(func(f *facts) { f.hinted = true; f.prompt = []string{"none"} }), 0, "login_required"},
+		"another signed in than hinted":       {with(func(f *facts) { f.hinted = true; f.started = f.authTime }), 0, "login_required"},
+		"acr reached":                         {with(func(f *facts) { f.acrEssential = []string{"2", "1"} }), stepIssue, ""},
+		"acr out of reach":                    {with(func(f *facts) { f.acrEssential = []string{"phr"} }), 0, "unmet_authentication_requirements"},
+		"not entitled":                        {with(func(f *facts) { f.entitled = false }), 0, "access_denied"},
+		"not entitled comes before consent":   {with(func(f *facts) { f.entitled = false; f.consentNeeded = true }), 0, "access_denied"},
+		"consent needed":                      {with(func(f *facts) { f.consentNeeded = true }), stepConsent, ""},
+		"consent needed, given":               {with(func(f *facts) { f.consentNeeded, f.consentGiven = true, true }), stepIssue, ""},
+		"consent needed, none":                {with(func(f *facts) { f.consentNeeded = true; f.prompt = []string{"none"} }), 0, "consent_required"},
+		"prompt consent although known":       {with(func(f *facts) { f.prompt = []string{"consent"} }), stepConsent, ""},
+		"prompt consent, given in this flow":  {with(func(f *facts) { f.prompt = []string{"consent"}; f.consentGiven = true }), stepIssue, ""},
+		"signing in comes before all":         {with(func(f *facts) { f.signedIn, f.entitled, f.consentNeeded = false, false, true }), stepLogin, ""},
+		"login comes before a wrong person":   {with(func(f *facts) { f.hinted = true; f.prompt = []string{"login"} }), stepLogin, ""},
+		"a session from the future is no bug": {with(func(f *facts) { f.authTime = now.Add(time.Second); f.maxAge = age(0) }), stepIssue, ""},
+	} {
+		got, err := decide(c.f, now)
+		code := ""
+		if err != nil {
+			code = err.code
+		}
+		if code != c.err || err == nil && got != c.want {
+			t.Errorf("%s: got step %d error %q, want step %d error %q", name, got, code, c.want, c.err)
+		}
+	}
+}

@@ -1,0 +1,136 @@
+package provider
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/latchkey-idp/latchkey/login/session"
+	"github.com/latchkey-idp/latchkey/store"
+)
+
+// introspect serves RFC 7662, for authenticated confidential clients. What a caller may not see, and what is no longer live, is
+// {"active":false}, without a hint which.
+func (p *Provider) introspect(w http.ResponseWriter, r *http.Request) error {
+	if err := parseForm(r); err != nil {
+		return p.writeOAuthError(w, r, err)
+	}
+	ctx := r.Context()
+	caller, err := p.authenticateClient(ctx, r, r.PostForm)
+	if err == nil && caller.IsPublic() {
+		err = errBadClient // RFC 7662 §2.1: the caller is authenticated
+	}
+	if err != nil {
+		return p.writeOAuthError(w, r, err)
+	}
+	tok := r.PostForm.Get("token")
+	if tok == "" {
+		return p.writeOAuthError(w, r, refuse("invalid_request", "The parameter 'token' is missing."))
+	}
+	out, err := p.introspection(ctx, caller, tok)
+	if err != nil {
+		if !errors.Is(err, errBadToken) && !errors.Is(err, errDead) {
+			return p.writeOAuthError(w, r, err)
+		}
+		out = map[string]any{"active": false}
+	}
+	return writeJSON(w, http.StatusOK, out)
+}
+
+func (p *Provider) introspection(ctx context.Context, caller *Client, tok string) (map[string]any, error) {
+	if strings.HasPrefix(tok, prefixRefresh) {
+		return p.introspectRefresh(ctx, caller, tok)
+	}
+	a, err := p.readAccess(ctx, tok)
+	if err != nil {
+		return nil, err
+	}
+	if !maySee(caller, a) {
+		return nil, errDead
+	}
+	g, l, err := p.liveAccess(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]any{}
+	if g != nil {
+		c, err := p.client(ctx, g.ClientID)
+		if err != nil {
+			return nil, errDead
+		}
+		eff, err := p.effective(ctx, l, p.c.Now())
+		if err != nil {
+			return nil, err
+		}
+		out = userClaims(claimsInput{target: toIntrospection, scopes: strings.Fields(a.Scope), user: &l.User, effective: eff, client: c})
+		out["auth_time"], out["acr"], out["amr"] = a.AuthTime, a.ACR, a.AMR
+		if a.SID != "" {
+			out["sid"] = a.SID
+		}
+		if l.User.Username != "" {
+			out["username"] = l.User.Username
+		}
+	}
+	out["active"], out["iss"], out["sub"], out["aud"] = true, a.Issuer, a.Subject, a.Audience
+	out["client_id"], out["exp"], out["iat"], out["jti"] = a.ClientID, a.Expires, a.Issued, a.ID
+	out["scope"], out["token_type"] = a.Scope, "Bearer"
+	return out, nil
+}
+
+// maySee: a client sees tokens issued to it and tokens addressed to it, by its id; with introspect "resources" those addressed to its
+// resources; with "any" every one.
+func maySee(caller *Client, a *accessToken) bool {
+	if a.ClientID == caller.ID || slices.Contains(a.Audience, caller.ID) || caller.Metadata.Introspect == "any" {
+		return true
+	}
+	if caller.Metadata.Introspect != "resources" {
+		return false
+	}
+	return slices.ContainsFunc(caller.Metadata.Resources, func(u string) bool { return slices.Contains(a.Audience, u) })
+}
+
+// introspectRefresh: a refresh token is its own client's business alone; to a resource server it is nothing (security.md B12).
+func (p *Provider) introspectRefresh(ctx context.Context, caller *Client, tok string) (map[string]any, error) {
+	gid, gen, ok := p.c.Keys.parseRefresh(tok)
+	if !ok {
+		return nil, errBadToken
+	}
+	g, l, err := p.c.Store.LiveGrant(ctx, gid)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, errBadToken
+	}
+	if err != nil {
+		return nil, err
+	}
+	now := p.c.Now()
+	if g.ClientID != caller.ID || gen != g.RTGen || g.RTExpiresAt.IsZero() || !now.Before(g.RTExpiresAt.Time) {
+		return nil, errDead
+	}
+	if err := p.alive(g, l, now); err != nil {
+		return nil, err
+	}
+	out := map[string]any{"active": true, "iss": p.c.Issuer, "sub": g.UserID, "client_id": g.ClientID, "scope": strings.Join(g.Scope, " "),
+		"exp": g.RTExpiresAt.Unix(), "iat": g.CreatedAt.Unix()}
+	if g.SID != "" {
+		out["sid"] = session.SID(g.SID)
+	}
+	return out, nil
+}
+
+// requestedOf reads the claims request out of a grant's facts.
+func requestedOf(facts string) (RequestedClaims, error) {
+	var s Session
+	if err := json.Unmarshal([]byte(facts), &s); err != nil {
+		return RequestedClaims{}, fmt.Errorf("provider: facts: %w", err)
+	}
+	rc, _, err := parseClaims(string(s.Claims))
+	return rc, err
+}
+
+func isNotFound(err error) bool {
+	return errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrExpired) || errors.Is(err, store.ErrUsed)
+}

@@ -1,0 +1,82 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/latchkey-idp/latchkey/store"
+)
+
+// errDead: what the token stood on is gone: user, client, connector or grant. Clients hear "invalid_grant", "invalid_token" or
+// {"active":false}; the log hears why.
+var errDead = errors.New("provider: no longer live")
+
+// errReplay: a code or refresh token was used again.
+var errReplay = errors.New("provider: used before")
+
+// alive is the ONE liveness check (security.md B3): every read of a token comes through here, with rows read at this moment.
+func (p *Provider) alive(g *store.Grant, l *store.Live, now time.Time) error {
+	if g != nil {
+		if !g.RevokedAt.IsZero() || !now.Before(g.ExpiresAt.Time) {
+			return errDead
+		}
+		if !p.c.ConnectorEnabled(g.Connector) {
+			return errDead
+		}
+		if g.UserID == "" {
+			return nil
+		}
+	}
+	if l == nil || l.User.ID == "" || !l.User.Active(now) {
+		return errDead
+	}
+	return nil
+}
+
+// liveCode is the liveness of a grant that has no row yet: in the minute since the code was issued the person may have been disabled,
+// signed out everywhere, reset the password or taken the consent back. One read for session, user and assignments, one for the consent.
+func (p *Provider) liveCode(ctx context.Context, f *flow, c *Client, s *Session) error {
+	_, l, err := p.c.Store.LiveSession(ctx, s.SID)
+	if errors.Is(err, store.ErrNotFound) {
+		return errDead
+	}
+	if err != nil {
+		return err
+	}
+	if l.User.ID != s.UserID || !p.c.ConnectorEnabled(s.Connector) {
+		return errDead
+	}
+	if err := p.alive(nil, l, f.now); err != nil {
+		return err
+	}
+	if !c.Metadata.FirstParty {
+		if _, err := p.c.Store.Consent(ctx, s.UserID, c.ID); errors.Is(err, store.ErrNotFound) {
+			return errDead
+		} else if err != nil {
+			return err
+		}
+	}
+	f.live = l
+	f.eff, err = p.effective(ctx, l, f.now)
+	return err
+}
+
+// effective is the sorted closure of what the user holds now.
+func (p *Provider) effective(ctx context.Context, l *store.Live, now time.Time) ([]string, error) {
+	g, err := p.c.Store.Definitions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	hs := make([]privilegeHolding, len(l.Holdings))
+	for i, h := range l.Holdings {
+		hs[i] = privilegeHolding{Privilege: h.Privilege, From: h.From.Time, Until: h.Until.Time}
+	}
+	eff := g.Effective(hs, now)
+	// cron belongs to machines; a person never carries it, whatever the rows say (R14).
+	if i, ok := slices.BinarySearch(eff, "cron"); ok {
+		eff = slices.Delete(slices.Clone(eff), i, i+1)
+	}
+	return eff, nil
+}
