@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey-idp/latchkey/internal/config"
+	"github.com/latchkey-idp/latchkey/internal/sampleapp"
+	"github.com/latchkey-idp/latchkey/internal/server"
+)
+
+const (
+	demoDir       = "latchkey-demo"
+	demoListen    = "127.0.0.1:8080"
+	demoAppListen = "127.0.0.1:8081"
+)
+
+func (a *app) demoCmd() *cobra.Command {
+	var listen, appListen, management string
+	var verbose bool
+	cmd := &cobra.Command{
+		Use: "demo", Short: "Try it: the server and a sample application on this machine",
+		Long: `Run the server with a sample application beside it, on this machine only and without any configuration.
+Data and keys are kept in ./latchkey-demo (--dir); nothing of it has to be thrown away later:
+
+  latchkey user list --dir latchkey-demo
+  latchkey serve --dir latchkey-demo`,
+		Args: args(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if a.configFile != "" {
+				return usagef("latchkey demo needs no configuration file; latchkey serve takes one")
+			}
+			if a.dir == "" {
+				a.dir = demoDir
+			}
+			if err := prepareDemo(a.dir, listen); err != nil {
+				return err
+			}
+			cfg, err := demoConfig(a.dir)
+			if err != nil {
+				return err
+			}
+			appURL, err := loopbackURL("--app-listen", appListen)
+			if err != nil {
+				return err
+			}
+			cfg.HTTP.Management.Listen = management
+			if !verbose {
+				cfg.Log.Level = "warn"
+			}
+			return a.demo(cmd.Context(), cfg, appListen, appURL)
+		},
+	}
+	cmd.Flags().StringVar(&listen, "listen", "", "where the server listens: a loopback address and port (default: as before, or "+demoListen+")")
+	cmd.Flags().StringVar(&appListen, "app-listen", demoAppListen, "where the sample application listens: a loopback address and port")
+	cmd.Flags().StringVar(&management, "management", "127.0.0.1:8082", `where health and metrics are served; "" = nowhere`)
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "log every request")
+	return cmd
+}
+
+// demo runs both until ctx ends.
+func (a *app) demo(ctx context.Context, cfg *config.Config, appListen, appURL string) (err error) {
+	app := server.DemoClient{Name: "Sample application", BaseURL: appURL, RedirectURI: sampleapp.RedirectURL(appURL), PostLogoutRedirectURI: sampleapp.PostLogoutURL(appURL)}
+	var srv *server.Server
+	srv, err = server.New(cfg, server.Options{LogTo: a.errOut, Demo: true,
+		Ready: func(server.Addresses) { a.welcome(ctx, srv, cfg.Issuer, appURL) }})
+	if err != nil {
+		return err
+	}
+	if err := srv.EnsureDemoClient(ctx, a.dir, &app); err != nil {
+		return errors.Join(err, srv.Close())
+	}
+	h, err := sampleapp.New(sampleapp.Config{Issuer: cfg.Issuer, ClientID: app.ID, ClientSecret: app.Secret, BaseURL: appURL, Logger: srv.Logger()})
+	if err != nil {
+		return errors.Join(err, srv.Close())
+	}
+	l, err := net.Listen("tcp", appListen)
+	if err != nil {
+		return errors.Join(fmt.Errorf("cannot listen on %s for the sample application (--app-listen): %w", appListen, err), srv.Close())
+	}
+	sample := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second,
+		IdleTimeout: 60 * time.Second, ErrorLog: slog.NewLogLogger(srv.Logger().Handler(), slog.LevelDebug)}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		if err := sample.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			cancel(fmt.Errorf("the sample application stopped: %w", err))
+		}
+	}()
+	err = srv.Run(ctx)
+	err = errors.Join(err, sample.Close())
+	<-stopped
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		err = errors.Join(err, cause)
+	}
+	return err
+}
+
+// welcome says where to go.
+func (a *app) welcome(ctx context.Context, srv *server.Server, issuer, appURL string) {
+	link, err := srv.SetupLink(ctx)
+	a.printf("\nLatchkey is running, with a sample application that leaves its sign-in to it.\n\n")
+	switch {
+	case err == nil:
+		a.printf("  1. Make yourself the administrator (this link works once):\n     %s\n\n  2. Open the sample application and sign in:\n     %s\n\n", link, appURL)
+	case errors.Is(err, server.ErrSetupDone):
+		a.printf("  Open the sample application and sign in:\n     %s\n\n", appURL)
+	default:
+		a.printf("  The link for the first administrator could not be made: %s\n\n", err)
+	}
+	a.printf("  Your account:              %s/account\n  Mail and SMS, not sent:    %s/dev/outbox\n  Data and keys:             %s\n\nOnly this machine can reach it. Ctrl-C ends it; the data stays.\n",
+		issuer, issuer, a.dir)
+}
+
+// demoConfig is the development configuration with its data in dir, as the last latchkey demo there left it.
+func demoConfig(dir string) (*config.Config, error) {
+	listen := demoListen
+	b, err := os.ReadFile(filepath.Join(dir, listenFile))
+	switch {
+	case err == nil:
+		listen = strings.TrimSpace(string(b))
+	case errors.Is(err, os.ErrNotExist):
+		if _, err := os.Stat(dir); err != nil {
+			return nil, usagef("there is no data of latchkey demo in %s", dir)
+		}
+	default:
+		return nil, err
+	}
+	issuer, err := loopbackURL("--listen", listen)
+	if err != nil {
+		return nil, err
+	}
+	c := config.Default()
+	c.Issuer = issuer
+	c.HTTP.Listen = listen
+	c.Database.URL = config.NewDSN("sqlite:" + filepath.Join(dir, "latchkey.db"))
+	return c, nil
+}
+
+// listenFile remembers where the demonstration listens, so that the other commands know the issuer of its data.
+const listenFile = "listen"
+
+// prepareDemo makes dir and remembers a new address in it.
+func prepareDemo(dir, listen string) error {
+	if listen != "" {
+		if _, err := loopbackURL("--listen", listen); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil || listen == "" {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, listenFile), []byte(listen+"\n"), 0o600)
+}
+
+// loopbackURL is the address of a browser on this machine for a listener that only this machine can reach. It names localhost:
+// passkeys do not work on an address.
+func loopbackURL(flag, listen string) (string, error) {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "", usagef("%s is %q; write it as 127.0.0.1:8080", flag, listen)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return "", usagef("%s is %q; the demonstration is for this machine only, so it listens on 127.0.0.1", flag, listen)
+	}
+	return "http://localhost:" + port, nil
+}

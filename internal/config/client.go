@@ -1,0 +1,76 @@
+package config
+
+import "time"
+
+// Client is an application registered by the file. Names are those of RFC 7591 where it has one.
+type Client struct {
+	// ID is the client_id: 1 to 100 of letters, digits and . _ - with a letter or digit first.
+	ID string `yaml:"client_id"`
+	// Secret authenticates a confidential client: at least 32 characters, better made with openssl rand -base64 32. Only its
+	// SHA-256 is ever stored.
+	Secret Secret `yaml:"client_secret"`
+	// SecretFile is a file that holds the secret instead.
+	SecretFile string `yaml:"client_secret_file"`
+	// SecretHash is the SHA-256 of the secret in lower-case hex instead, so that the secret itself need not be here.
+	SecretHash string `yaml:"client_secret_hash"`
+	// Disabled refuses the client everything; its tokens stop working at once.
+	Disabled bool `yaml:"disabled"`
+
+	// Name is what people read on the sign-in and consent pages, at most 100 characters; empty = the client_id.
+	Name string `yaml:"client_name"`
+	// RedirectURIs are where people may be sent back to, compared character by character. https, or http on localhost; a native
+	// client may use a scheme of its own that contains a dot, and any port on 127.0.0.1 or [::1].
+	RedirectURIs []string `yaml:"redirect_uris"`
+	// PostLogoutRedirectURIs are where people may be sent after signing out, compared in the same way.
+	PostLogoutRedirectURIs []string `yaml:"post_logout_redirect_uris"`
+	// GrantTypes are what it may do at the token endpoint: authorization_code, refresh_token, client_credentials.
+	GrantTypes []string `yaml:"grant_types"`
+	// ResponseTypes can be code.
+	ResponseTypes []string `yaml:"response_types"`
+	// Scope is what it may ask for, separated by spaces: openid profile email phone address privileges offline_access, and scopes
+	// of its own resources.
+	Scope string `yaml:"scope"`
+	// TokenEndpointAuth is how it proves itself: client_secret_basic, client_secret_post, or none for a public client (an
+	// application in a browser or on a phone, which can keep no secret).
+	TokenEndpointAuth string `yaml:"token_endpoint_auth_method"`
+	// ApplicationType is web or native.
+	ApplicationType string `yaml:"application_type"`
+	// ClientURI is its home page, LogoURI its picture, PolicyURI and TOSURI its privacy policy and terms; https addresses.
+	ClientURI string `yaml:"client_uri"`
+	LogoURI   string `yaml:"logo_uri"`
+	PolicyURI string `yaml:"policy_uri"`
+	TOSURI    string `yaml:"tos_uri"`
+	// Contacts are mail addresses of the people who look after it.
+	Contacts []string `yaml:"contacts"`
+	// DefaultMaxAge makes people sign in again whose sign-in is older than so many seconds; leave it out for no limit.
+	DefaultMaxAge *int64 `yaml:"default_max_age"`
+	// IDTokenAlg signs its ID tokens: RS256, ES256, PS256 or EdDSA.
+	IDTokenAlg string `yaml:"id_token_signed_response_alg"`
+	// AccessTokenAlg signs its access tokens, with the same choice.
+	AccessTokenAlg string `yaml:"access_token_signed_response_alg"`
+	// AccessTokenFormat is jwt, which an API can check by itself, or opaque, which it must ask Latchkey about.
+	AccessTokenFormat string `yaml:"access_token_format"`
+	// AccessTokenTTL shortens the life of its access tokens in full seconds; 0s = tokens.access_ttl.
+	AccessTokenTTL time.Duration `yaml:"access_token_ttl"`
+	// RefreshRotation is auto (a public client gets a new refresh token at each use), always or never.
+	RefreshRotation string `yaml:"refresh_rotation"`
+	// RefreshTokens is offline (issued with the scope offline_access, outliving the sign-in) or session (issued without it, ended
+	// with the sign-in).
+	RefreshTokens string `yaml:"refresh_tokens"`
+	// RequirePKCE may be false for a confidential client with old software only.
+	RequirePKCE bool `yaml:"require_pkce"`
+	// FirstParty asks nobody for consent.
+	FirstParty bool `yaml:"first_party"`
+	// Resources are the audiences (URIs) it serves; the first is the one its tokens have when none is asked for.
+	Resources []string `yaml:"resources"`
+	// Introspect is own (tokens issued to it or meant for it) or any.
+	Introspect string `yaml:"introspect"`
+	// RequiredPrivileges is who may use it: [a, [b, c]] means a and (b or c); [] = everybody.
+	RequiredPrivileges []any `yaml:"required_privileges"`
+	// VisiblePrivileges are the privileges it is told about; [] = every general one and its own roles.
+	VisiblePrivileges []string `yaml:"visible_privileges"`
+	// PrivilegesClaim is another name for the claim privileges; dots nest: realm_access.roles.
+	PrivilegesClaim string `yaml:"privileges_claim"`
+	// AllowedCORSOrigins are the origins whose scripts may call the token and userinfo endpoints.
+	AllowedCORSOrigins []string `yaml:"allowed_cors_origins"`
+}

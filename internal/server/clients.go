@@ -1,0 +1,175 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/latchkey-idp/latchkey/internal/config"
+	"github.com/latchkey-idp/latchkey/provider"
+	"github.com/latchkey-idp/latchkey/store"
+)
+
+// Where a client's truth is.
+const (
+	SourceConfig = "config" // the configuration file; changes made elsewhere are refused, because the next start would undo them
+	SourceAdmin  = "admin"  // the database
+)
+
+// actorSystem is who the audit log names for what follows from the configuration file.
+const actorSystem = "system"
+
+// syncClients makes the database agree with the file. A client that left the file is disabled and not deleted: its consents and its
+// history stay, and putting it back is enough to undo a mistake. Nothing is written where nothing changed, so that starting
+// ten processes leaves one line in the audit log.
+func syncClients(ctx context.Context, st *store.Store, file []fileClient) error {
+	have := map[string]*store.Client{}
+	for after := ""; ; {
+		page, err := st.Clients(ctx, after, 500)
+		if err != nil {
+			return fmt.Errorf("server: read clients: %w", err)
+		}
+		if len(page) == 0 {
+			break
+		}
+		after = page[len(page)-1].ID
+		for i := range page {
+			have[page[i].ID] = &page[i]
+		}
+	}
+	if err := checkFileClients(ctx, st, file, have); err != nil {
+		return err
+	}
+	named := map[string]bool{}
+	for _, f := range file {
+		named[f.id] = true
+		if err := syncClient(ctx, st, f, have[f.id]); err != nil {
+			return fmt.Errorf("server: client %s: %w", f.id, err)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(have)) {
+		if c := have[id]; c.Source == SourceConfig && !named[id] && c.DisabledAt.IsZero() {
+			if err := st.SetClientDisabled(ctx, actorSystem, id, true); err != nil {
+				return fmt.Errorf("server: client %s left the file: %w", id, err)
+			}
+		}
+	}
+	return nil
+}
+
+// checkFileClients says everything that is wrong before anything is written.
+func checkFileClients(ctx context.Context, st *store.Store, file []fileClient, have map[string]*store.Client) error {
+	rows, err := st.Privileges(ctx)
+	if err != nil {
+		return fmt.Errorf("server: read privileges: %w", err)
+	}
+	known := map[string]bool{}
+	for _, p := range rows {
+		known[p.Name] = true
+	}
+	var bad config.Error
+	for i, f := range file {
+		add := func(text string) {
+			bad.Problems = append(bad.Problems, config.Problem{Path: fmt.Sprintf("clients[%d]", i), Text: f.id + ": " + text})
+		}
+		if c := have[f.id]; c != nil && c.Source != SourceConfig {
+			add("was also registered in the database; remove it there (latchkey client remove) or here")
+		}
+		if err := CheckClient(f.id, f.meta, func(name string) bool { return known[name] }); err != nil {
+			for _, line := range strings.Split(err.Error(), "\n") {
+				add(line)
+			}
+		}
+	}
+	if len(bad.Problems) > 0 {
+		return &bad
+	}
+	return nil
+}
+
+func syncClient(ctx context.Context, st *store.Store, f fileClient, c *store.Client) error {
+	if c == nil {
+		c = &store.Client{ID: f.id, Source: SourceConfig, SecretHash: f.secretHash, Metadata: f.meta}
+		if err := st.CreateClient(ctx, actorSystem, c); err != nil {
+			return err
+		}
+	} else if !sameMetadata(c.Metadata, f.meta) || c.SecretHash != f.secretHash {
+		next := *c
+		// The secret that left the file is dead at once: it may have left because it leaked.
+		next.Metadata, next.SecretHash, next.PrevSecretHash, next.PrevUntil = f.meta, f.secretHash, "", store.Time{}
+		if err := st.UpdateClient(ctx, actorSystem, &next); err != nil {
+			return err
+		}
+	}
+	if f.disabled != !c.DisabledAt.IsZero() {
+		return st.SetClientDisabled(ctx, actorSystem, f.id, f.disabled)
+	}
+	return nil
+}
+
+func sameMetadata(a, b store.ClientMetadata) bool {
+	x, err1 := json.Marshal(a)
+	y, err2 := json.Marshal(b)
+	return err1 == nil && err2 == nil && string(x) == string(y)
+}
+
+// syncPrivileges creates what the file defines and is not there, then sets what each includes. One that left the file stays: people
+// may hold it, and a role that vanishes with a line of text would be a surprise.
+func syncPrivileges(ctx context.Context, st *store.Store, file map[string]config.Privilege) error {
+	if len(file) == 0 {
+		return nil
+	}
+	rows, err := st.Privileges(ctx)
+	if err != nil {
+		return fmt.Errorf("server: read privileges: %w", err)
+	}
+	have := map[string]store.Privilege{}
+	for _, p := range rows {
+		have[p.Name] = p
+	}
+	names := slices.Sorted(maps.Keys(file))
+	for _, name := range names {
+		if _, ok := have[name]; ok {
+			continue
+		}
+		f := file[name]
+		owner, _, isRole := strings.Cut(name, ":")
+		if !isRole {
+			owner = ""
+		}
+		p := store.Privilege{Name: name, Label: f.Label, Description: f.Description, ClientID: owner}
+		if err := st.CreatePrivilege(ctx, actorSystem, &p); err != nil {
+			return fmt.Errorf("server: privilege %s: %w", name, err)
+		}
+	}
+	for _, name := range names { // all exist now, so that one may include another that comes later
+		if sameNames(have[name].Includes, file[name].Includes) {
+			continue
+		}
+		if err := st.SetIncludes(ctx, actorSystem, name, file[name].Includes); err != nil {
+			return fmt.Errorf("server: privilege %s: includes: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func sameNames(a, b []string) bool {
+	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
+}
+
+// newSecret is 256 random bits in characters that need no escaping anywhere.
+func newSecret() string {
+	var b [32]byte
+	rand.Read(b[:]) // never fails (crypto/rand)
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// hashSecret is how a client's secret is kept.
+func hashSecret(s string) string { return provider.HashSecret(s) }
+
+func newID() string { return strings.ToLower(rand.Text()) }

@@ -1,0 +1,178 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/latchkey-idp/latchkey/internal/config"
+	"github.com/latchkey-idp/latchkey/login"
+	"github.com/latchkey-idp/latchkey/login/password"
+	"github.com/latchkey-idp/latchkey/provider"
+	"github.com/latchkey-idp/latchkey/store"
+)
+
+// Console is what the command line works with: the database and the keys of the server, without the server. It may be open while
+// any number of servers run on the same database.
+type Console struct {
+	Store *store.Store
+
+	cfg    *config.Config
+	master provider.MasterKeys
+	now    func() time.Time
+	log    *slog.Logger
+}
+
+// ErrOldSchema: the database has to be migrated first.
+var ErrOldSchema = errors.New("the database is from an older version; run latchkey migrate")
+
+// OpenConsole opens the database of cfg. An empty one is set up as the server would; one of an older version is refused, because the
+// server that runs on it may be the older version too. Problems are logged to w.
+func OpenConsole(ctx context.Context, cfg *config.Config, w io.Writer) (*Console, error) {
+	c, err := openConsole(ctx, cfg, w)
+	if err != nil {
+		return nil, err
+	}
+	have, want, err := c.Store.SchemaVersion(ctx)
+	switch {
+	case err != nil:
+	case have > want:
+		err = newerSchema(have, want)
+	case have == 0:
+		err = c.Store.Migrate(ctx)
+	case have < want:
+		err = ErrOldSchema
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// OpenForMigration is OpenConsole for latchkey migrate: it takes any schema.
+func OpenForMigration(ctx context.Context, cfg *config.Config, w io.Writer) (*Console, error) {
+	return openConsole(ctx, cfg, w)
+}
+
+func openConsole(ctx context.Context, cfg *config.Config, w io.Writer) (*Console, error) {
+	c := &Console{cfg: cfg, now: time.Now, log: slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn}))}
+	var err error
+	if c.master, err = masterKeys(cfg); err != nil {
+		return nil, err
+	}
+	if c.Store, err = openStore(ctx, cfg, c.log, c.now); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Close closes the database.
+func (c *Console) Close() error { return c.Store.Close() }
+
+// Now is the clock.
+func (c *Console) Now() time.Time { return c.now() }
+
+// Issuer of the server whose data this is.
+func (c *Console) Issuer() string { return c.cfg.Issuer }
+
+// Keys are the server's signing keys, loaded.
+func (c *Console) Keys(ctx context.Context) (*provider.KeySet, error) {
+	k, err := newKeys(c.cfg, c.Store, c.master, c.log, c.now)
+	if err != nil {
+		return nil, err
+	}
+	return k, k.Ensure(ctx)
+}
+
+// KeyState of a key at now, in one word: planned, next, active, retired.
+func KeyState(k store.SigningKey, now time.Time) string { return provider.State(k, now) }
+
+// HashPassword checks a new password against the server's rules and hashes it; own are the person's names and addresses.
+func (c *Console) HashPassword(ctx context.Context, pw string, own ...string) (phc string, err error) {
+	h, err := newHasher(c.cfg, c.master)
+	if err != nil {
+		return "", err
+	}
+	if key, args := h.Check(pw, own...); key != "" {
+		return "", errors.New(passwordProblem(key, args, c.cfg))
+	}
+	phc, err = h.Hash(ctx, pw)
+	if errors.Is(err, password.ErrBusy) {
+		return "", errors.New("this machine is too busy to hash a password; try again")
+	}
+	return phc, err
+}
+
+// passwordProblem says in a sentence what templates' catalogue says on a page.
+func passwordProblem(key string, args map[string]any, cfg *config.Config) string {
+	t, err := pages(cfg, false)
+	if err != nil {
+		return "the password is refused: " + key
+	}
+	return t.Text("en", key, args)
+}
+
+// SetupLink makes a new one-time link through which an administrator is created; earlier unused ones die.
+func (c *Console) SetupLink(ctx context.Context) (link string, expires time.Time, err error) {
+	link, err = login.ReissueSetupLink(ctx, c.Store, c.cfg.Issuer, login.SetupTTL)
+	return link, c.now().Add(login.SetupTTL), err
+}
+
+// NewClient registers an application and returns its secret, "" for a public one. id "" makes one up. Only the secret's hash is kept.
+func (c *Console) NewClient(ctx context.Context, actor, id string, m store.ClientMetadata) (*store.Client, string, error) {
+	if id == "" {
+		id = newID()
+	}
+	known, err := c.Store.Definitions(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	if err := CheckClient(id, m, known.Has); err != nil {
+		return nil, "", err
+	}
+	cl, secret := &store.Client{ID: id, Source: SourceAdmin, Metadata: m}, ""
+	if m.TokenEndpointAuth != "none" {
+		secret = newSecret()
+		cl.SecretHash = provider.HashSecret(secret)
+	}
+	err = c.Store.CreateClient(ctx, actor, cl)
+	if errors.Is(err, store.ErrConflict) {
+		return nil, "", fmt.Errorf("there is a client %q already", id)
+	}
+	return cl, secret, err
+}
+
+// RotateSecret gives a client a new secret; the one before works for keep.
+func (c *Console) RotateSecret(ctx context.Context, actor, id string, keep time.Duration) (string, error) {
+	secret := newSecret()
+	return secret, c.Store.RotateClientSecret(ctx, actor, id, provider.HashSecret(secret), keep)
+}
+
+// OldPeppers counts the passwords that need an older master key than the newest: until they are hashed anew, at their owners' next
+// sign-in, that key must stay configured.
+func (c *Console) OldPeppers(ctx context.Context) (n int, err error) {
+	current := "keyid=" + pepperIDs(c.master)[0]
+	for after := ""; ; {
+		page, err := c.Store.Users(ctx, after, 500)
+		if err != nil || len(page) == 0 {
+			return n, err
+		}
+		after = page[len(page)-1].ID
+		for _, u := range page {
+			cred, err := c.Store.Password(ctx, u.ID)
+			if errors.Is(err, store.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return n, err
+			}
+			if strings.Contains(cred.Secret, "keyid=") && !strings.Contains(cred.Secret, current) {
+				n++
+			}
+		}
+	}
+}

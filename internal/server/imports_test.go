@@ -1,0 +1,110 @@
+package server_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/latchkey-idp/latchkey/"
+
+// mayImport is the import graph. A package that is not here may import nothing of ours, and nothing of ours may be missing here.
+// Leaves know nothing of ours; provider and login meet in internal/server and nowhere else.
+var mayImport = map[string][]string{
+	"cmd/latchkey":       {"internal/config", "internal/server", "internal/sampleapp", "store"},
+	"internal/server":    {"internal/config", "internal/privilege", "internal/web", "login", "login/password", "login/session", "login/throttle", "provider", "store", "templates"},
+	"internal/sampleapp": {"relying"},
+	"internal/testidp":   {"internal/config", "internal/server", "provider", "store", "store/storetest"},
+	"relying":            {"internal/privilege"},
+	"provider":           {"login/session", "internal/web", "internal/privilege", "templates", "store"},
+	"login":              {"login/session", "login/password", "login/throttle", "internal/web", "internal/privilege", "templates", "store"},
+	"login/session":      {"internal/web", "store"},
+	"login/throttle":     {"store"},
+	"internal/web":       {"templates", "store"},
+	"store":              {"internal/privilege"},
+	"store/storetest":    {"store"},
+	"internal/config":    {"internal/privilege"},
+	"templates":          {},
+	"login/password":     {},
+	"internal/privilege": {},
+	"internal/opload":    {},
+}
+
+// onlyIn keeps third parties where they belong.
+var onlyIn = map[string][]string{
+	"github.com/ory/fosite":               {"provider"},
+	"github.com/jmoiron/sqlx":             {"store"},
+	"github.com/jackc/pgx/v5":             {"store", "store/storetest"},
+	"modernc.org/sqlite":                  {"store"},
+	"github.com/pressly/goose/v3":         {"store"},
+	"github.com/spf13/cobra":              {"cmd/latchkey"},
+	"github.com/prometheus/client_golang": {"internal/server"},
+	"github.com/goccy/go-yaml":            {"internal/config"},
+	"github.com/gorilla/sessions":         {"login/session"},
+	"github.com/nicksnyder/go-i18n/v2":    {"templates"},
+	"github.com/ccojocar/zxcvbn-go":       {"login/password"},
+	"testing":                             {"internal/testidp", "store/storetest"},
+	"github.com/rogpeppe/go-internal":     {},
+	"github.com/chromedp/chromedp":        {"internal/testidp"},
+	"golang.org/x/oauth2":                 {"relying", "internal/testidp"},
+	"github.com/coreos/go-oidc/v3":        {"relying", "internal/testidp"},
+	"golang.org/x/crypto/argon2":          {"login/password"},
+	"github.com/gorilla/securecookie":     {"login/session", "relying"},
+	"net/http/pprof":                      {"internal/server", "internal/opload"},
+	"github.com/jba/templatecheck":        {},
+}
+
+// TestImportGraph holds the layout: who may import whom.
+func TestImportGraph(t *testing.T) {
+	t.Parallel()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", module+"...")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, stderr.String())
+	}
+	seen := 0
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		name := strings.TrimPrefix(p.ImportPath, module)
+		allowed, known := mayImport[name]
+		if !known && !strings.HasPrefix(name, "internal/testidp/") {
+			t.Errorf("%s is not in the import graph", name)
+			continue
+		}
+		if strings.HasPrefix(name, "internal/testidp/") {
+			continue // suites: tests only
+		}
+		seen++
+		for _, i := range p.Imports {
+			if ours, ok := strings.CutPrefix(i, module); ok {
+				if !slices.Contains(allowed, ours) {
+					t.Errorf("%s imports %s", name, ours)
+				}
+				continue
+			}
+			for third, where := range onlyIn {
+				if (i == third || strings.HasPrefix(i, third+"/")) && !slices.Contains(where, name) {
+					t.Errorf("%s imports %s, which belongs to %v", name, i, where)
+				}
+			}
+		}
+	}
+	if seen < len(mayImport) {
+		t.Errorf("%d packages of %d seen: take the missing ones out of the graph", seen, len(mayImport))
+	}
+}

@@ -1,0 +1,96 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/netutil"
+)
+
+// Limits of the public listener (security.md I3): a peer that sends slowly, reads slowly or says nothing is cut off.
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 15 * time.Second
+	writeTimeout      = 30 * time.Second
+	idleTimeout       = 60 * time.Second
+	maxHeaderBytes    = 32 << 10
+
+	// maxConnections bounds memory. It lies well above the 5,000 idle connections one attacker opens with ease, because
+	// those give way after readHeaderTimeout, and a bound that such an attacker reaches would lock everybody else out.
+	maxConnections = 10_000
+)
+
+// httpServer is a net/http server with the limits of the public listener.
+func httpServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		// net/http adds 4 KiB of its own to what is set here; a header of more than 32 KiB gets 431.
+		MaxHeaderBytes: maxHeaderBytes - 4096,
+		// Handshake failures and the like are the peer's doing: noise at a level that is off by default.
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+// listen opens a TCP listener; an address in use or one that needs more rights is said in plain words.
+func listen(ctx context.Context, what, addr string) (net.Listener, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on %s for %s: %w", addr, what, err)
+	}
+	return l, nil
+}
+
+// limited bounds the connections of l.
+func limited(l net.Listener, n int) net.Listener {
+	if n <= 0 {
+		n = maxConnections
+	}
+	return netutil.LimitListener(l, n)
+}
+
+// certificates serves the TLS key pair in two files; Load reads them again, so that a renewed certificate needs no restart.
+type certificates struct {
+	certFile, keyFile string
+	pair              atomic.Pointer[tls.Certificate]
+}
+
+// Load reads the files. On error the pair in use stays.
+func (c *certificates) Load() error {
+	p, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
+	if err != nil {
+		return fmt.Errorf("the TLS certificate %s with key %s: %w", c.certFile, c.keyFile, err)
+	}
+	c.pair.Store(&p)
+	return nil
+}
+
+// config is what the live listener speaks: TLS 1.3, and 1.2 with forward secrecy and AEAD only. These are the TLS 1.2
+// cipher suites of FAPI 2.0 §5.2.2 that Go has.
+func (c *certificates) config() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		CipherSuites: []uint16{
+			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+		},
+		NextProtos: []string{"h2", "http/1.1"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			if p := c.pair.Load(); p != nil {
+				return p, nil
+			}
+			return nil, errors.New("server: no certificate loaded")
+		},
+	}
+}

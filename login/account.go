@@ -1,0 +1,49 @@
+package login
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/latchkey-idp/latchkey/internal/web"
+	"github.com/latchkey-idp/latchkey/login/session"
+	"github.com/latchkey-idp/latchkey/store"
+	"github.com/latchkey-idp/latchkey/templates"
+)
+
+// account is GET /account: who the person is, what they may do and why, where they are signed in, which applications they let in.
+func (l *Login) account(w http.ResponseWriter, r *http.Request) error {
+	current, ok := session.Current(r.Context())
+	if !ok {
+		return web.SeeOther(w, r, signInPath) // the rule of the route sees to it; this keeps the handler safe without it
+	}
+	u := &current.Live.User
+	page := &templates.AccountPage{
+		Base: l.mux.Base(w, r), Email: u.Email, EmailVerified: !u.EmailVerifiedAt.IsZero(), Username: u.Username, Phone: u.Phone,
+		UserType: u.UserType,
+	}
+	page.LastLogin = when(&page.Base, u, u.LastLoginAt)
+	var err error
+	if page.Privileges, err = l.privilegeLines(r.Context(), &page.Base, u); err != nil {
+		return wrap("privileges of an account", err)
+	}
+	if page.Sessions, err = l.sessionLines(r.Context(), &page.Base, current); err != nil {
+		return wrap("sessions of an account", err)
+	}
+	if page.Apps, err = l.appLines(r.Context(), &page.Base, u); err != nil {
+		return wrap("applications of an account", err)
+	}
+	return l.mux.Render(w, r, http.StatusOK, page)
+}
+
+// when writes a time in the page's language and the person's own time zone, "" for never.
+func when(b *templates.Base, u *store.User, t store.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	if u.Zoneinfo != "" {
+		if zone, err := time.LoadLocation(u.Zoneinfo); err == nil {
+			return b.When(t.In(zone))
+		}
+	}
+	return b.When(t.UTC())
+}

@@ -1,0 +1,129 @@
+// Package login takes a person from nobody to a complete session, and shows them their own account.
+//
+// It owns the pages a person meets before and beside the protocol: sign-in, the new password a sign-in may owe, the one-time
+// set-up link, sign-out, the account home. Each method proves something and returns; none calls another:
+//
+//	GET /login ──POST──▶ proof ──┬─ complete: session.Start ──▶ Config.Done(flow), or 303 /account
+//	                             └─ owes a new password: session.Partial ──▶ /login/new-password ──POST──▶ the same two ways
+//
+// It refuses to decide anything about OAuth: whether a flow may go on, and where to, is Config.Done's question. It refuses return
+// addresses from the browser: a sign-in ends at a flow kept by the server, or at /account. It never says why a sign-in failed.
+package login
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/latchkey-idp/latchkey/internal/web"
+	"github.com/latchkey-idp/latchkey/login/password"
+	"github.com/latchkey-idp/latchkey/login/session"
+	"github.com/latchkey-idp/latchkey/login/throttle"
+	"github.com/latchkey-idp/latchkey/store"
+	"github.com/latchkey-idp/latchkey/templates"
+)
+
+// Config of the sign-in pages. Every field without a default named here is required.
+type Config struct {
+	Store     *store.Store
+	Mux       *web.Mux
+	Sessions  *session.Manager
+	Passwords *password.Hasher
+	Limiter   *throttle.Limiter
+	// Done continues a flow after a complete sign-in (provider.Continue). It is called in the process, and the request's context
+	// carries the new session. It writes the response: a redirect to the client, to the consent page, or a page of its own.
+	Done func(w http.ResponseWriter, r *http.Request, flow string) error
+	// Templates take the choices of language and appearance that PreferencesPath is for; nil = there is no such route.
+	Templates *templates.Set
+	Logger    *slog.Logger     // default: slog.Default
+	Now       func() time.Time // default: time.Now
+}
+
+// Login serves the pages. Make it with New.
+type Login struct {
+	store     *store.Store
+	mux       *web.Mux
+	sessions  *session.Manager
+	passwords *password.Hasher
+	limiter   *throttle.Limiter
+	done      func(w http.ResponseWriter, r *http.Request, flow string) error
+	templates *templates.Set
+	log       *slog.Logger
+	now       func() time.Time
+}
+
+// New checks the configuration.
+func New(c Config) (*Login, error) {
+	switch {
+	case c.Store == nil, c.Mux == nil, c.Sessions == nil, c.Passwords == nil, c.Limiter == nil:
+		return nil, errors.New("login: Store, Mux, Sessions, Passwords and Limiter are required")
+	case c.Done == nil:
+		return nil, errors.New("login: Done is required")
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return &Login{
+		store: c.Store, mux: c.Mux, sessions: c.Sessions, passwords: c.Passwords, limiter: c.Limiter,
+		done: c.Done, templates: c.Templates, log: c.Logger, now: c.Now,
+	}, nil
+}
+
+// Mount is the table of contents: every page of this package with the rule that guards it.
+func (l *Login) Mount(mux *web.Mux) {
+	mux.Page("GET /{$}", web.Public, l.home)
+
+	mux.Page("GET /login", web.Public, l.showSignIn)
+	mux.Page("POST /login", web.Public, l.signIn)
+	mux.Page("GET /login/new-password", web.Public, l.showNewPassword) // guarded by the partial sign-in
+	mux.Page("POST /login/new-password", web.Public, l.setNewPassword)
+
+	mux.Page("GET "+setupPrefix+"{token}", web.Public, l.showSetup) // guarded by the one-time link
+	mux.Page("POST "+setupPrefix+"{token}", web.Public, l.setup)
+
+	mux.Page("GET /logout", web.Public, l.showSignOut)
+	mux.Page("POST /logout", web.Public, l.signOut)
+	mux.Page("GET /logged-out", web.Public, l.signedOut)
+
+	mux.Page("GET /account", web.SignedIn, l.account)
+	mux.Page("POST /account/sessions/end", web.SignedIn, l.endSession)
+	mux.Page("POST /account/sessions/end-others", web.SignedIn, l.endOtherSessions)
+	mux.Page("POST /account/apps/remove", web.SignedIn, l.removeApp)
+
+	if l.templates != nil {
+		mux.Page("POST "+PreferencesPath, web.Public, l.preferences)
+	}
+}
+
+// SignInURL is the sign-in page of a flow, or of nothing in particular when handle is "".
+func SignInURL(handle string) string { return withFlow(signInPath, handle) }
+
+const (
+	signInPath      = "/login"
+	newPasswordPath = "/login/new-password"
+	accountPath     = "/account"
+	signedOutPath   = "/logged-out"
+	setupPrefix     = "/setup/" // and a token
+)
+
+func withFlow(path, handle string) string {
+	if handle == "" {
+		return path
+	}
+	return path + "?" + url.Values{"flow": {handle}}.Encode()
+}
+
+// wrap names this package once on errors that nobody further in has explained; errors made for people pass unchanged.
+func wrap(what string, err error) error {
+	var forPeople *web.Error
+	if err == nil || errors.As(err, &forPeople) {
+		return err
+	}
+	return fmt.Errorf("login: %s: %w", what, err)
+}

@@ -1,0 +1,209 @@
+package login
+
+import (
+	"context"
+	"errors"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/latchkey-idp/latchkey/internal/web"
+	"github.com/latchkey-idp/latchkey/login/password"
+	"github.com/latchkey-idp/latchkey/login/session"
+	"github.com/latchkey-idp/latchkey/login/throttle"
+	"github.com/latchkey-idp/latchkey/store"
+	"github.com/latchkey-idp/latchkey/templates"
+)
+
+const (
+	methodPassword = "password" // store.Session.Connector and store.Grant.Connector of this method
+	maxIdentifier  = 320        // bytes: 64 of local part, @, 255 of domain (RFC 5321 §4.5.3.1)
+)
+
+var amrPassword = []string{"pwd"} // RFC 8176 §2
+
+// showSignIn is GET /login. With a flow it always asks: the provider sent the browser here because it wants a sign-in, and
+// whether one was needed is the provider's decision alone.
+func (l *Login) showSignIn(w http.ResponseWriter, r *http.Request) error {
+	p, err := l.pending(r)
+	if err != nil {
+		return l.deadEnd(r, err)
+	}
+	current, signedIn := session.Current(r.Context())
+	if p == nil && signedIn {
+		return web.SeeOther(w, r, accountPath)
+	}
+	page := l.signInPage(w, r, p)
+	page.Identifier = cut(p.param("login_hint"), maxIdentifier)
+	if signedIn && page.Identifier == "" {
+		page.Identifier = loginName(&current.Live.User)
+	}
+	return l.mux.Render(w, r, http.StatusOK, page)
+}
+
+func (l *Login) signInPage(w http.ResponseWriter, r *http.Request, p *pending) *templates.LoginPage {
+	_, signedIn := session.Current(r.Context())
+	app := p.dress(w)
+	return &templates.LoginPage{Base: l.mux.Base(w, r), Action: withFlow(signInPath, p.id()), App: app, Reauth: signedIn}
+}
+
+// signIn is POST /login.
+func (l *Login) signIn(w http.ResponseWriter, r *http.Request) error {
+	p, err := l.pending(r)
+	if err != nil {
+		return l.deadEnd(r, err)
+	}
+	in := credentials{
+		identifier: strings.TrimSpace(r.PostFormValue("identifier")),
+		password:   r.PostFormValue("password"),
+		remember:   r.PostFormValue("remember") != "",
+	}
+	again := func(status int, e templates.FormErrors) error {
+		page := l.signInPage(w, r, p)
+		page.FormErrors, page.Identifier, page.Remember = e, in.identifier, in.remember
+		return l.mux.Render(w, r, status, page)
+	}
+	if missing := in.missing(); len(missing) > 0 {
+		return again(http.StatusUnprocessableEntity, templates.FormErrors{Fields: missing})
+	}
+
+	attempt, user, wait, err := l.checkPassword(r, in, p)
+	switch {
+	case errors.Is(err, password.ErrBusy):
+		return busy(err)
+	case err != nil:
+		return wrap("sign-in", err)
+	case wait > 0:
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
+		return again(http.StatusTooManyRequests, templates.FormErrors{
+			Form: "login.error_locked", Args: map[string]any{"Minutes": int(math.Ceil(wait.Minutes()))},
+		})
+	case user == nil:
+		// One answer for unknown, wrong, without a password, disabled, deleted and not yet valid (security.md F8).
+		return again(http.StatusUnprocessableEntity, templates.FormErrors{Form: "login.error_wrong"})
+	}
+
+	proof := session.Proof{UserID: user.ID, Connector: methodPassword, AMR: amrPassword, Remember: in.remember}
+	if user.MustChange {
+		if err := l.limiter.Succeeded(r.Context(), attempt); err != nil {
+			return wrap("sign-in", err)
+		}
+		if _, err := l.sessions.StartPartial(w, r, proof, owesNewPassword, p.hash()); err != nil {
+			return wrap("start of a partial sign-in", err)
+		}
+		return web.SeeOther(w, r, withFlow(newPasswordPath, p.id()))
+	}
+	made, err := l.begin(r, user.ID, p, func(r *http.Request) (*session.Session, error) {
+		if err := l.limiter.Succeeded(r.Context(), attempt); err != nil {
+			return nil, err
+		}
+		return l.sessions.Start(w, r, proof)
+	})
+	if err != nil {
+		return wrap("start of a session", err)
+	}
+	return l.goOn(w, r, made, p)
+}
+
+type credentials struct {
+	identifier, password string
+	remember             bool
+}
+
+func (c credentials) missing() map[string]string {
+	fields := map[string]string{}
+	if c.identifier == "" {
+		fields["identifier"] = "login.identifier_required"
+	}
+	if c.password == "" {
+		fields["password"] = "login.password_required"
+	}
+	return fields
+}
+
+// checkPassword returns the user who may enter, or nil, or how long this browser must wait before the next try. Whatever the
+// outcome it asks the database the same questions and hashes once, so that neither text nor time tells accounts apart.
+func (l *Login) checkPassword(r *http.Request, in credentials, p *pending) (a throttle.Attempt, u *store.User, wait time.Duration, err error) {
+	ctx := r.Context()
+	name := in.identifier
+	if len(name) > maxIdentifier {
+		name = "" // nobody's: what is left of it must not become somebody's
+	}
+	user, err := l.store.UserByLogin(ctx, name)
+	if errors.Is(err, store.ErrNotFound) {
+		user = &store.User{} // the id of nobody: it has no password
+	} else if err != nil {
+		return a, nil, 0, err
+	}
+	// Counters belong to the account, whichever of its names was typed; unknown names have counters too (security.md F5).
+	a = throttle.Attempt{Account: user.ID, IP: web.ClientIP(ctx), Device: l.sessions.FlowBinding(r)}
+	if a.Account == "" {
+		a.Account = "unknown:" + norm.NFC.String(strings.ToLower(norm.NFC.String(in.identifier)))
+	}
+	// The try is counted and committed before it is made (security.md F7).
+	if wait, err = l.limiter.Check(ctx, a); err != nil || wait > 0 {
+		return a, nil, wait, err
+	}
+	credential, err := l.store.Password(ctx, user.ID)
+	if errors.Is(err, store.ErrNotFound) {
+		credential = &store.Credential{}
+	} else if err != nil {
+		return a, nil, 0, err
+	}
+	ok, stale, err := l.passwords.Verify(ctx, credential.Secret, in.password)
+	switch {
+	case errors.Is(err, password.ErrBusy), ctx.Err() != nil:
+		return a, nil, 0, err
+	case err != nil: // a hash nobody can read: for the operator to repair, and a failure like any other for the person
+		l.log.ErrorContext(ctx, "password not verified", "user", user.ID, "error", err)
+		ok = false
+	}
+	if !ok || !user.Active(l.now()) {
+		if err := l.limiter.Failed(ctx, a); err != nil {
+			return a, nil, 0, err
+		}
+		return a, nil, 0, l.record(ctx, "sign_in_failed", user.ID, p.clientID(), map[string]any{"method": methodPassword})
+	}
+	if stale {
+		l.rehash(ctx, credential, in.password)
+	}
+	return a, user, 0, nil
+}
+
+// rehash raises the parameters of a hash after a success. Nothing depends on it: it is tried again at the next sign-in.
+func (l *Login) rehash(ctx context.Context, c *store.Credential, pw string) {
+	phc, err := l.passwords.Hash(ctx, pw)
+	if err == nil {
+		err = l.store.RehashPassword(ctx, c.ID, c.Secret, phc)
+	}
+	if err != nil {
+		l.log.WarnContext(ctx, "password not hashed anew", "user", c.UserID, "error", err)
+	}
+}
+
+// busy says that the hashing pool is full: the person may try again in a moment (security.md F3).
+func busy(err error) error {
+	return &web.Error{Status: http.StatusServiceUnavailable, Key: "error.busy", Code: "temporarily_unavailable", Err: err, Retry: 5 * time.Second}
+}
+
+// loginName is what a person would type to sign in.
+func loginName(u *store.User) string {
+	for _, s := range []string{u.Email, u.Username, u.Phone} {
+		if s != "" {
+			return s
+		}
+	}
+	return ""
+}
+
+// cut shortens s to at most n bytes of whole characters.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n], "")
+}
