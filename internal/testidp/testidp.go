@@ -1,0 +1,436 @@
+// Package testidp is the harness of every test that wants a whole Latchkey: the real server on a real database behind real sockets,
+// a browser that obeys the rules of browsers, a real relying party, and time that a test can move.
+//
+//	idp := testidp.Start(t, testidp.Options{})
+//	ada := idp.User(testidp.Person{GivenName: "Ada", Email: "ada@example.com"})
+//	rp := idp.RP(store.ClientMetadata{Name: "Wiki"})
+//	b := idp.Browser()
+//	login := rp.Start()
+//	page := b.SignIn(b.Get(login.URL), ada)
+//	tokens := rp.Finish(login, b.Consent(page).URL)
+//
+// Tests that need a later hour run StartBubble inside testing/synctest: no sockets, SQLite, and time.Sleep moves the clock. Two
+// processes, crashes and PostgreSQL need real time and use Start.
+//
+// It is imported by _test packages only.
+package testidp
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/latchkey-idp/latchkey/internal/config"
+	"github.com/latchkey-idp/latchkey/internal/server"
+	"github.com/latchkey-idp/latchkey/store"
+	"github.com/latchkey-idp/latchkey/store/storetest"
+)
+
+// Options of a server under test; the zero value is SQLite behind TLS.
+type Options struct {
+	Engine string               // "sqlite" (default) or "postgres"
+	URL    string               // an existing database instead, for a second server on it; the first one's IDP.URL
+	Plain  bool                 // http instead of TLS, as in development
+	Demo   bool                 // with /dev/outbox
+	Config func(*config.Config) // the last word on the configuration
+	Server server.Options       // passed on; Demo and Logger are filled in
+}
+
+// IDP is a running Latchkey.
+type IDP struct {
+	t         testing.TB
+	Issuer    string
+	URL       string            // of the database
+	Config    *config.Config    // what it runs with
+	Server    *server.Server    // for what cannot be seen from outside
+	Store     *store.Store      // the same database
+	Transport http.RoundTripper // trusts the server's certificate
+	Now       func() time.Time
+
+	url        *url.URL
+	stop       context.CancelFunc
+	stopped    chan struct{}
+	management string
+}
+
+// masterKey protects every test's database, so that signing keys can be made once and copied.
+var masterKey = sync.OnceValue(func() string {
+	sum := sha256.Sum256([]byte("the master key of tests"))
+	return fmt.Sprintf("%x", sum)
+})
+
+// Start runs a server until the test ends.
+func Start(t testing.TB, o Options) *IDP {
+	t.Helper()
+	if o.URL == "" {
+		o.URL = freshDatabase(t, o.Engine)
+	}
+	var err error
+	for range 5 { // somebody else may take the port between the look and the listening
+		var i *IDP
+		if i, err = start(t, o); err == nil {
+			return i
+		}
+		if !strings.Contains(err.Error(), "address already in use") {
+			break
+		}
+	}
+	t.Fatal(err)
+	return nil
+}
+
+func start(t testing.TB, o Options) (*IDP, error) {
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	cfg := baseConfig(o.URL)
+	cfg.HTTP.Listen = fmt.Sprintf("127.0.0.1:%d", port)
+	cfg.HTTP.Management.Listen = "127.0.0.1:0"
+	cfg.Issuer = fmt.Sprintf("https://localhost:%d", port)
+	if o.Plain {
+		cfg.Issuer = fmt.Sprintf("http://localhost:%d", port)
+	} else {
+		cfg.HTTP.TLS = config.TLS{CertFile: testCA().certFile, KeyFile: testCA().keyFile}
+	}
+	if o.Config != nil {
+		o.Config(cfg)
+	}
+	ready := make(chan server.Addresses, 1)
+	o.Server.Demo = o.Demo
+	o.Server.Ready = func(a server.Addresses) { ready <- a }
+	if o.Server.Logger == nil {
+		o.Server.Logger = logger(t)
+	}
+	srv, err := server.New(cfg, o.Server)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	i := newIDP(t, cfg, srv, o.URL)
+	i.Transport = transport()
+	i.stop, i.stopped = cancel, make(chan struct{})
+	failed := make(chan error, 1)
+	go func() {
+		defer close(i.stopped)
+		failed <- srv.Run(ctx)
+	}()
+	select {
+	case a := <-ready:
+		i.management = "http://" + a.Management
+	case err := <-failed:
+		cancel()
+		return nil, err
+	}
+	t.Cleanup(func() {
+		i.Transport.(*http.Transport).CloseIdleConnections()
+		i.Stop()
+		if err := <-failed; err != nil {
+			t.Errorf("the server ended with: %v", err)
+		}
+	})
+	return i, nil
+}
+
+// Stop drains the server and waits for its end. The test's end does it too.
+func (i *IDP) Stop() {
+	i.stop()
+	<-i.stopped
+}
+
+// Management returns an answer of the management listener.
+func (i *IDP) Management(path string) (status int, body string) {
+	i.t.Helper()
+	return fetch(i.t, i.Transport, i.management+path)
+}
+
+// Get returns the answer to a plain request without cookies, as a program sends it.
+func (i *IDP) Get(path string) (status int, body string) {
+	i.t.Helper()
+	return fetch(i.t, i.Transport, i.Issuer+path)
+}
+
+// HTTP is a client of the server for programs: it trusts the certificate and follows no redirects.
+func (i *IDP) HTTP() *http.Client {
+	return &http.Client{Transport: i.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
+// StartBubble builds a server inside a testing/synctest bubble: on SQLite, without sockets and background loops. Requests are served
+// in the calling process; time.Sleep moves the time of server, tokens, cookies and database at once.
+func StartBubble(t testing.TB, o Options) *IDP {
+	t.Helper()
+	if o.Engine != "" && o.Engine != "sqlite" || o.Plain {
+		t.Fatal("a bubble has SQLite and https only: sockets do not work in it")
+	}
+	if o.URL == "" {
+		o.URL = freshDatabase(t, "sqlite")
+	}
+	// A bubble begins in the year 2000; the keys were made today. A minute more, because databases keep milliseconds.
+	time.Sleep(time.Until(template().made.Add(time.Minute)))
+	cfg := baseConfig(o.URL)
+	cfg.Issuer = "https://idp.test"
+	cfg.Environment = config.Production
+	cfg.HTTP.Management.Listen = ""
+	if o.Config != nil {
+		o.Config(cfg)
+	}
+	o.Server.Demo = o.Demo
+	if o.Server.Logger == nil {
+		o.Server.Logger = logger(t)
+	}
+	srv, err := server.New(cfg, o.Server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := newIDP(t, cfg, srv, o.URL)
+	i.Transport = inProcess{srv.Handler()}
+	t.Cleanup(func() {
+		if err := srv.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return i
+}
+
+// Sleep lets time pass in a bubble, with the work that a running server does in the background done on the way: key rotation and
+// purge, every six hours.
+func (i *IDP) Sleep(d time.Duration) {
+	i.t.Helper()
+	const step = 6 * time.Hour
+	for ; d > 0; d -= step {
+		time.Sleep(min(d, step))
+		ctx := context.Background()
+		i.must(i.Server.Keys().Maintain(ctx))
+		_, err := i.Store.Purge(ctx)
+		i.must(err)
+	}
+}
+
+// inProcess serves requests by a handler instead of the network.
+type inProcess struct{ handler http.Handler }
+
+func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
+	in := r.Clone(r.Context())
+	in.RequestURI, in.RemoteAddr = r.URL.RequestURI(), "127.0.0.1:40000"
+	in.Host = r.URL.Host
+	in.URL = &url.URL{Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
+	if in.Body == nil {
+		in.Body = http.NoBody
+	}
+	if r.URL.Scheme == "https" {
+		in.TLS = &tls.ConnectionState{Version: tls.VersionTLS13, HandshakeComplete: true}
+	}
+	rec := httptest.NewRecorder()
+	p.handler.ServeHTTP(rec, in)
+	res := rec.Result()
+	res.Request = r
+	return res, nil
+}
+
+func newIDP(t testing.TB, cfg *config.Config, srv *server.Server, database string) *IDP {
+	u, err := url.Parse(cfg.Issuer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &IDP{t: t, Issuer: cfg.Issuer, URL: database, Config: cfg, Server: srv, Store: srv.Store(), Now: time.Now, url: u}
+}
+
+// baseConfig is a configuration for tests on database.
+func baseConfig(database string) *config.Config {
+	cfg := config.Default()
+	cfg.Database.URL = config.NewDSN(database)
+	cfg.Secrets.MasterKeys = []config.Secret{config.NewSecret(masterKey())}
+	cfg.Log.Level = "debug"
+	return cfg
+}
+
+// logger writes to the test's own output, which is shown when it fails.
+func logger(t testing.TB) *slog.Logger {
+	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// prepared is a migrated SQLite database with signing keys: making RSA keys under the race detector is the slowest thing tests do.
+type prepared struct {
+	file []byte
+	made time.Time
+	err  error
+}
+
+// template makes it once, when it is first asked for, on a goroutine of its own: one inside a synctest bubble would make keys that
+// are valid in the bubble's time, which is the year 2000.
+var template = func() func() prepared {
+	ask, answer := make(chan struct{}, 1), make(chan prepared)
+	go func() {
+		<-ask
+		for p := prepare(); ; {
+			answer <- p
+		}
+	}()
+	return func() prepared {
+		select {
+		case ask <- struct{}{}:
+		default: // somebody else asked
+		}
+		return <-answer
+	}
+}()
+
+func prepare() (p prepared) {
+	p.made = time.Now()
+	dir, err := os.MkdirTemp("", "testidp-")
+	if err != nil {
+		return prepared{err: err}
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "template.db")
+	srv, err := server.New(baseConfig("sqlite:"+path), server.Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return prepared{err: err}
+	}
+	if err := srv.Close(); err != nil {
+		return prepared{err: err}
+	}
+	if fi, err := os.Stat(path + "-wal"); err == nil && fi.Size() > 0 {
+		return prepared{err: errors.New("testidp: the closed database left a write-ahead log")}
+	}
+	p.file, p.err = os.ReadFile(path)
+	return p
+}
+
+// freshDatabase returns the URL of a database with signing keys.
+func freshDatabase(t testing.TB, engine string) string {
+	t.Helper()
+	p := template()
+	if p.err != nil {
+		t.Fatal(p.err)
+	}
+	path := filepath.Join(t.TempDir(), "latchkey.db")
+	if err := os.WriteFile(path, p.file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	switch engine {
+	case "", "sqlite":
+		return "sqlite:" + path
+	case "postgres":
+	default:
+		t.Fatalf("unknown engine %q", engine)
+	}
+	to := storetest.URL(t, "postgres")
+	copyKeys(t, "sqlite:"+path, to)
+	return to
+}
+
+// copyKeys migrates the database to and gives it the signing keys of from.
+func copyKeys(t testing.TB, from, to string) {
+	t.Helper()
+	ctx := context.Background()
+	open := func(url string) *store.Store {
+		s, err := store.Open(ctx, store.Config{URL: url, Logger: logger(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	src, dst := open(from), open(to)
+	defer src.Close()
+	defer dst.Close()
+	if err := dst.Migrate(ctx); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := src.SigningKeys(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range keys {
+		if _, err := dst.CreateKey(ctx, &keys[n]); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// authority is the test CA with the server's certificate in files.
+type authority struct {
+	pool              *x509.CertPool
+	certFile, keyFile string
+}
+
+// testCA makes a CA and a certificate for localhost once. The files live in a folder that the operating system clears.
+var testCA = sync.OnceValue(func() *authority {
+	must := func(err error) {
+		if err != nil {
+			panic(fmt.Sprintf("testidp: test CA: %v", err))
+		}
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(err)
+	cert := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Latchkey tests"}, DNSNames: []string{"localhost"},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		BasicConstraintsValid: true, IsCA: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, cert, cert, key.Public(), key)
+	must(err)
+	parsed, err := x509.ParseCertificate(der)
+	must(err)
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	must(err)
+	dir, err := os.MkdirTemp("", "testidp-ca-")
+	must(err)
+	a := &authority{pool: x509.NewCertPool(), certFile: filepath.Join(dir, "cert.pem"), keyFile: filepath.Join(dir, "key.pem")}
+	a.pool.AddCert(parsed)
+	must(os.WriteFile(a.certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
+	must(os.WriteFile(a.keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600))
+	return a
+})
+
+// transport connects to loopback only and trusts the test CA.
+func transport() *http.Transport {
+	d := &net.Dialer{Timeout: 10 * time.Second}
+	return &http.Transport{
+		TLSClientConfig:   &tls.Config{RootCAs: testCA().pool},
+		ForceAttemptHTTP2: true,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			host, port, err := net.SplitHostPort(addr)
+			if err != nil {
+				return nil, err
+			}
+			if host == "localhost" {
+				host = "127.0.0.1"
+			}
+			if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+				return nil, fmt.Errorf("testidp: %s is not on this machine", addr)
+			}
+			return d.DialContext(ctx, network, net.JoinHostPort(host, port))
+		},
+	}
+}
