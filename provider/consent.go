@@ -37,7 +37,7 @@ func (p *Provider) consentPage(w http.ResponseWriter, r *http.Request) error {
 		SwitchURL: "/login?flow=" + url.QueryEscape(handle)}
 	u := &sess.Live.User
 	for _, s := range q.scopes {
-		line := templates.Scope{Name: s, Label: "scope." + s, New: known.UserID != "" && !slices.Contains(known.Scope, s)}
+		line := templates.Scope{Name: s, New: known.UserID != "" && !slices.Contains(known.Scope, s)}
 		switch s {
 		case scopeProfile:
 			line.Detail = u.Name()

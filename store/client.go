@@ -47,7 +47,7 @@ type ClientMetadata struct {
 	RequirePKCE            *bool    `json:"require_pkce,omitempty" yaml:"require_pkce"`               // nil = true
 	FirstParty             bool     `json:"first_party,omitempty" yaml:"first_party"`                 // no consent page
 	Resources              []string `json:"resources,omitempty" yaml:"resources"`                     // audiences it serves; the first is its default
-	Introspect             string   `json:"introspect,omitempty" yaml:"introspect"`                   // "" = own and addressed tokens, "any"
+	Introspect             string   `json:"introspect,omitempty" yaml:"introspect"`                   // "" = tokens issued to it or naming it, "resources" = and those for its resources, "any"
 	RequiredPrivileges     []any    `json:"required_privileges,omitempty" yaml:"required_privileges"` // [a, [b, c]] = a AND (b OR c)
 	VisiblePrivileges      []string `json:"visible_privileges,omitempty" yaml:"visible_privileges"`   // empty = every general one and the client's own roles
 	PrivilegesClaim        string   `json:"privileges_claim,omitempty" yaml:"privileges_claim"`       // another name, dots nest: realm_access.roles

@@ -63,7 +63,7 @@ type Client struct {
 	FirstParty bool `yaml:"first_party"`
 	// Resources are the audiences (URIs) it serves; the first is the one its tokens have when none is asked for.
 	Resources []string `yaml:"resources"`
-	// Introspect is own (tokens issued to it or meant for it) or any.
+	// Introspect is own (tokens issued to it or naming its id), resources (and those meant for one of its resources) or any.
 	Introspect string `yaml:"introspect"`
 	// RequiredPrivileges is who may use it: [a, [b, c]] means a and (b or c); [] = everybody.
 	RequiredPrivileges []any `yaml:"required_privileges"`

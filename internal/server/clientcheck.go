@@ -54,7 +54,7 @@ func CheckClient(id string, m store.ClientMetadata, known func(string) bool) err
 	oneOf("access_token_format", m.AccessTokenFormat, "jwt", "opaque")
 	oneOf("refresh_rotation", m.RefreshRotation, "auto", "always", "never")
 	oneOf("refresh_tokens", m.RefreshTokens, "offline", "session")
-	oneOf("introspect", m.Introspect, "any")
+	oneOf("introspect", m.Introspect, "resources", "any")
 
 	public := m.TokenEndpointAuth == "none"
 	if public && slices.Contains(grants, "client_credentials") {
