@@ -197,8 +197,6 @@ func (r *reader) checkClientUse(c *Client, path string) {
 			r.problem(at("scope"), "%s has a character that a scope cannot have", r.show(at("scope"), s))
 		case !strings.ContainsAny(s, ".:/") && close:
 			r.problem(at("scope"), "%s is not a scope; did you mean %s?", r.show(at("scope"), s), near)
-		case !strings.ContainsAny(s, ".:/"):
-			r.problem(at("scope"), "%s is not a scope of Latchkey (%s); one of your own needs a . : or / in it, such as orders:read", r.show(at("scope"), s), strings.Join(scopes, " "))
 		}
 	}
 	offline := slices.Contains(words, "offline_access")
