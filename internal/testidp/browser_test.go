@@ -158,6 +158,7 @@ func TestBrowserRefuses(t *testing.T) {
 		"inline script":  {nil, "<script>alert(1)</script>", get("/"), "inline <script>"},
 		"inline style":   {nil, `<p style="color:red">`, get("/"), "style="},
 		"handler":        {nil, `<p onclick="x()">`, get("/"), "onclick="},
+		"raw key":        {nil, "<p> scope.email ", get("/"), "people read"},
 		"no iss":         {nil, "", get("/mixed"), "RFC 9207"},
 		"loop":           {nil, "", get("/loop"), "redirected 20 times"},
 		"prefix":         {http.Header{"Set-Cookie": {"__Host-a=1; Path=/x; Secure"}}, "", get("/"), "prefix"},

@@ -3,6 +3,7 @@ package testidp
 import (
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -71,11 +72,18 @@ func (p *Page) find(id string) (found *html.Node) {
 	return nil
 }
 
-// check holds every page against what all pages promise: ids occur once, and there is no inline script or style.
+// rawKey is a text that should have been translated.
+var rawKey = regexp.MustCompile(`^(account|app|consent|error|form|home|layout|login|logout|new_password|outbox|password|privilege|scope|setup)(\.[a-z_]+)+$`)
+
+// check holds every page against what all pages promise: ids occur once, there is no inline script or style, and people read texts
+// and not the keys of texts.
 func (p *Page) check() {
 	p.t.Helper()
 	seen := map[string]bool{}
 	for n := range p.doc.Descendants() {
+		if n.Type == html.TextNode && rawKey.MatchString(strings.TrimSpace(n.Data)) {
+			p.t.Errorf("%s: people read %q", p, n.Data)
+		}
 		if n.Type != html.ElementNode {
 			continue
 		}

@@ -252,7 +252,11 @@ func newIDP(t testing.TB, cfg *config.Config, srv *server.Server, database strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &IDP{t: t, Issuer: cfg.Issuer, URL: database, Config: cfg, Server: srv, Store: srv.Store(), Now: time.Now, url: u}
+	i := &IDP{t: t, Issuer: cfg.Issuer, URL: database, Config: cfg, Server: srv, Now: time.Now, url: u}
+	if srv != nil { // else it is a process of its own
+		i.Store = srv.Store()
+	}
+	return i
 }
 
 // baseConfig is a configuration for tests on database.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -48,7 +50,6 @@ var browser = sync.OnceValues(func() (context.Context, error) {
 		chromedp.NoSandbox, // tests run as root in CI, and open pages of ours only
 		chromedp.DisableGPU,
 		chromedp.Flag("lang", "en-US"),
-		chromedp.Flag("hide-scrollbars", false),
 	)...)
 	ctx, _ = chromedp.NewContext(ctx)
 	return ctx, chromedp.Do(ctx) // starts it
@@ -228,24 +229,11 @@ type violation struct {
 // LATCHKEY_SCREENSHOTS=DIR it leaves pictures there.
 func (c *chrome) look(name string) {
 	c.t.Helper()
-	source, err := axe()
-	if err != nil {
-		c.t.Fatal(err)
-	}
 	c.calm(name)
-	c.do(chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
-		_, err := chromedp.Evaluate[chromedp.Void](source+"; undefined")(ctx, tab)
-		return err
-	}))
 	for _, theme := range []string{"light", "dark"} {
 		for _, width := range []int64{320, 375, 1280} {
 			at := fmt.Sprintf("%s, %s, %d px", name, theme, width)
-			c.do(chromedp.EmulateViewport(width, 900), chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
-				_, err := cdp.Call(ctx, tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
-					{Name: "prefers-color-scheme", Value: theme}, {Name: "prefers-reduced-motion", Value: "reduce"},
-				}})
-				return err
-			}))
+			c.screen(theme, width)
 			wide, err := chromedp.Run(c.ctx, chromedp.Evaluate[int64](`document.documentElement.scrollWidth`))
 			if err != nil {
 				c.t.Fatalf("%s: %v", at, err)
@@ -257,13 +245,7 @@ func (c *chrome) look(name string) {
 				continue
 			}
 			c.picture(fmt.Sprintf("%s-%s-%d.png", name, theme, width))
-			found, err := chromedp.Run(c.ctx, chromedp.Evaluate[[]violation](
-				`axe.run(document, {resultTypes: ["violations"], runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa"]}).then(r => r.violations.map(v => ({ID: v.id, Help: v.help, Nodes: v.nodes.map(n => ({HTML: n.html, FailureSummary: n.failureSummary}))})))`,
-				chromedp.EvalAwaitPromise))
-			if err != nil {
-				c.t.Fatalf("%s: axe: %v", at, err)
-			}
-			for _, v := range found {
+			for _, v := range c.violations() {
 				for _, n := range v.Nodes {
 					c.t.Errorf("%s: %s (%s)\n\t%s\n\t%s", at, v.Help, v.ID, n.HTML, n.FailureSummary)
 				}
@@ -271,6 +253,35 @@ func (c *chrome) look(name string) {
 		}
 	}
 	c.calm(name)
+}
+
+// screen sets colour scheme and width.
+func (c *chrome) screen(theme string, width int64) {
+	c.t.Helper()
+	c.do(chromedp.EmulateViewport(width, 900), chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+		_, err := cdp.Call(ctx, tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+			{Name: "prefers-color-scheme", Value: theme}, {Name: "prefers-reduced-motion", Value: "reduce"},
+		}})
+		return err
+	}))
+}
+
+// violations runs axe on the page as it stands.
+func (c *chrome) violations() []violation {
+	c.t.Helper()
+	source, err := axe()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	found, err := chromedp.Run(c.ctx, chromedp.Evaluate[[]violation](
+		`if (!window.axe) { `+source+` }
+		axe.run(document, {resultTypes: ["violations"], runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa"]}).then(r =>
+			r.violations.map(v => ({ID: v.id, Help: v.help, Nodes: v.nodes.map(n => ({HTML: n.html, FailureSummary: n.failureSummary}))})))`,
+		chromedp.EvalAwaitPromise))
+	if err != nil {
+		c.t.Fatalf("axe: %v", err)
+	}
+	return found
 }
 
 func (c *chrome) picture(file string) {
@@ -288,6 +299,34 @@ func (c *chrome) picture(file string) {
 	if err != nil {
 		c.t.Errorf("picture %s: %v", file, err)
 	}
+}
+
+// The checks of look find what they are for.
+func TestChromeSeesFaults(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'self'")
+		fmt.Fprint(w, `<!doctype html><title>x</title><h1 id="x">x</h1><img src="data:,"><script>1</script><form><input id="in"></form>`)
+	}))
+	defer srv.Close()
+	c := newChrome(t, true)
+	c.open(srv.URL, "x")
+	got := map[string]bool{}
+	for _, v := range c.violations() {
+		got[v.ID] = true
+	}
+	for _, id := range []string{"html-has-lang", "image-alt", "label"} {
+		if !got[id] {
+			t.Errorf("axe does not find %s: %v", id, got)
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.complaints) == 0 {
+		t.Error("a script that the policy blocks goes unnoticed")
+	}
+	c.complaints = nil
 }
 
 func clickID(id string) chromedp.Action[chromedp.Void] { return chromedp.Click(chromedp.ID(id)) }
