@@ -21,7 +21,7 @@ func (l *Login) showSignOut(w http.ResponseWriter, r *http.Request) error {
 		return wrap("applications of a session", err)
 	}
 	page := &templates.LogoutPage{Base: l.mux.Base(w, r), Action: "/logout", StayURL: accountPath}
-	for _, id := range clientsOf(grants, func(g store.Grant) bool { return g.SID == current.ID }) {
+	for _, id := range clientsOf(grants, func(g store.Grant) bool { return g.SID == current.SID }) {
 		app, err := l.app(r.Context(), id)
 		if err != nil {
 			return err

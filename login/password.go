@@ -187,7 +187,7 @@ func (l *Login) rehash(ctx context.Context, c *store.Credential, pw string) {
 
 // busy says that the hashing pool is full: the person may try again in a moment (security.md F3).
 func busy(err error) error {
-	return &web.Error{Status: http.StatusServiceUnavailable, Key: "error.busy", Code: "temporarily_unavailable", Err: err, Retry: 5 * time.Second}
+	return &web.Error{Status: http.StatusServiceUnavailable, Key: "error.busy", Code: "too_busy", Err: err, Retry: 5 * time.Second}
 }
 
 // loginName is what a person would type to sign in.

@@ -38,7 +38,7 @@ func (p *Provider) alive(g *store.Grant, l *store.Live, now time.Time) error {
 // liveCode is the liveness of a grant that has no row yet: in the minute since the code was issued the person may have been disabled,
 // signed out everywhere, reset the password or taken the consent back. One read for session, user and assignments, one for the consent.
 func (p *Provider) liveCode(ctx context.Context, f *flow, c *Client, s *Session) error {
-	_, l, err := p.c.Store.LiveSession(ctx, s.SID)
+	_, l, err := p.c.Store.LiveSID(ctx, s.SID)
 	if errors.Is(err, store.ErrNotFound) {
 		return errDead
 	}

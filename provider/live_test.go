@@ -176,3 +176,45 @@ func TestStatementsPerRequest(t *testing.T) {
 		count("a forged access token", 0, 0, func() { rp.UserInfo("at_" + set.RefreshToken[3:]) })
 	})
 }
+
+// TestReauthenticationKeepsOtherApplications: signing in again for one application does not take away what the others were given; a
+// sign-out after it does; and a sign-in as somebody else ends the old person's session for all.
+func TestReauthenticationKeepsOtherApplications(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, engine string) {
+		idp := testidp.Start(t, testidp.Options{Engine: engine})
+		ada, eve := idp.User(testidp.Person{}), idp.User(testidp.Person{})
+		wiki, bank := idp.RP(store.ClientMetadata{Name: "Wiki"}), idp.RP(store.ClientMetadata{Name: "Bank"})
+		b := idp.Browser()
+		first := tokens(t, b, wiki, ada)
+		cookie := b.Cookie("__Host-latchkey")
+		a := bank.Start("prompt", "login")
+		second := bank.Finish(a, through(t, b, a, ada).URL)
+		if b.Cookie("__Host-latchkey") == cookie {
+			t.Error("the session id did not change at the sign-in (security.md C1)")
+		}
+		if first.Claims["sid"] != second.Claims["sid"] {
+			t.Error("the same person's sign-in changed the sid")
+		}
+		if s, _ := wiki.UserInfo(first.AccessToken); s != http.StatusOK {
+			t.Errorf("signing in again at one application took the other's tokens: %d", s)
+		}
+		a = bank.Start("prompt", "login")
+		other := bank.Finish(a, through(t, b, a, eve).URL)
+		if other.Claims["sid"] == second.Claims["sid"] {
+			t.Error("two people share a sid")
+		}
+		for what, tok := range map[string]struct {
+			rp  *testidp.RP
+			tok string
+		}{"wiki": {wiki, first.AccessToken}, "bank": {bank, second.AccessToken}} {
+			if s, _ := tok.rp.UserInfo(tok.tok); s != http.StatusUnauthorized {
+				t.Errorf("%s: the person before still counts: %d", what, s)
+			}
+		}
+		b.Submit(b.Get(idp.Issuer+"/logout"), "logout-confirm", nil)
+		if s, _ := bank.UserInfo(other.AccessToken); s != http.StatusUnauthorized {
+			t.Errorf("after the sign-out: %d", s)
+		}
+	})
+}

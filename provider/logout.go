@@ -83,7 +83,7 @@ func (p *Provider) logout(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	sess, ok := session.Current(r.Context())
-	if q.hinted != nil && (!ok || q.hinted.SID == session.SID(sess.ID)) {
+	if q.hinted != nil && (!ok || q.hinted.SID == session.SID(sess.SID)) {
 		return p.endSession(w, r, q)
 	}
 	return p.logoutPage(w, r, q)

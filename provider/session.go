@@ -16,7 +16,7 @@ type Session struct {
 	AuthTime  int64           `json:"at,omitempty"`
 	ACR       string          `json:"acr,omitempty"`
 	AMR       []string        `json:"amr,omitempty"`
-	SID       string          `json:"sid,omitempty"` // id of the session's row
+	SID       string          `json:"sid,omitempty"` // the session.s sid
 	Connector string          `json:"c,omitempty"`
 	Nonce     string          `json:"n,omitempty"`
 	Claims    json.RawMessage `json:"cl,omitempty"` // the claims parameter (OIDC Core §5.5), checked

@@ -9,8 +9,9 @@ import (
 
 // Session is a complete sign-in. A half-finished one is a Partial and lives in another table.
 type Session struct {
-	ID         string  `db:"id"`          // public half of the cookie, and the sid claim's source
+	ID         string  `db:"id"`          // public half of the cookie; another one at every sign-in
 	SecretHash string  `db:"secret_hash"` // SHA-256 of the secret half
+	SID        string  `db:"sid"`         // what grants and applications know it by: stays when the same person signs in again, as the id does not
 	UserID     string  `db:"user_id"`
 	Connector  string  `db:"connector"` // "password", an upstream's id …
 	AMR        Strings `db:"amr"`
@@ -24,18 +25,21 @@ type Session struct {
 	UserAgent  string  `db:"user_agent"`
 }
 
-const sessionColumns = "id, secret_hash, user_id, connector, amr, acr, auth_time, created_at, last_seen_at, idle_ms, expires_at, ip, user_agent"
+const sessionColumns = "id, secret_hash, sid, user_id, connector, amr, acr, auth_time, created_at, last_seen_at, idle_ms, expires_at, ip, user_agent"
 
 func (n *Session) fields() []any {
-	return []any{&n.ID, &n.SecretHash, &n.UserID, &n.Connector, &n.AMR, &n.ACR, &n.AuthTime, &n.CreatedAt, &n.LastSeenAt, &n.IdleMS, &n.ExpiresAt, &n.IP, &n.UserAgent}
+	return []any{&n.ID, &n.SecretHash, &n.SID, &n.UserID, &n.Connector, &n.AMR, &n.ACR, &n.AuthTime, &n.CreatedAt, &n.LastSeenAt, &n.IdleMS, &n.ExpiresAt, &n.IP, &n.UserAgent}
 }
 
 var createSession = `INSERT INTO sessions (` + sessionColumns + `) VALUES (` + marks(sessionColumns) + `)`
 
-// CreateSession stores a complete sign-in. ID, CreatedAt, AuthTime and LastSeenAt are filled when not set.
+// CreateSession stores a complete sign-in. ID, SID, CreatedAt, AuthTime and LastSeenAt are filled when not set.
 func (s *Store) CreateSession(ctx context.Context, n *Session) error {
 	if n.ID == "" {
 		n.ID = newID()
+	}
+	if n.SID == "" {
+		n.SID = n.ID
 	}
 	now := At(s.now(ctx))
 	for _, t := range []*Time{&n.CreatedAt, &n.AuthTime, &n.LastSeenAt} {
@@ -47,19 +51,72 @@ func (s *Store) CreateSession(ctx context.Context, n *Session) error {
 	return err
 }
 
-var liveSession = `SELECT ` + prefixed("n", sessionColumns) + `, ` + prefixed("u", userColumns) + `, a.privilege, a.valid_from, a.valid_until
+const replacedSession = `SELECT sid, user_id FROM sessions WHERE id = ?`
+
+// ReplaceSession stores a complete sign-in in the place of the session this browser had (oldID, "" = none), in one Tx. The same person
+// goes on under the same sid, so what applications were given in it lives on; of anybody else the old session ends.
+func (s *Store) ReplaceSession(ctx context.Context, oldID string, n *Session) error {
+	if oldID == "" {
+		return s.CreateSession(ctx, n)
+	}
+	return s.Tx(ctx, func(ctx context.Context) error {
+		n.SID = ""
+		same := false
+		err := s.read(ctx, replacedSession, []any{oldID}, func(r *sql.Rows) error {
+			for r.Next() {
+				var sid, user string
+				if err := r.Scan(&sid, &user); err != nil {
+					return err
+				}
+				if same = user == n.UserID; same {
+					n.SID = sid
+				}
+			}
+			return r.Err()
+		})
+		if err != nil {
+			return err
+		}
+		if same {
+			if _, err := s.exec(ctx, deleteSession, oldID); err != nil {
+				return err
+			}
+		} else if err := s.EndSession(ctx, oldID, "replaced"); err != nil {
+			return err
+		}
+		return s.CreateSession(ctx, n)
+	})
+}
+
+const liveSessionWhere = ` AND n.expires_at > ? AND n.last_seen_at + n.idle_ms > ?`
+
+var liveSessions = `SELECT ` + prefixed("n", sessionColumns) + `, ` + prefixed("u", userColumns) + `, a.privilege, a.valid_from, a.valid_until
 FROM sessions n JOIN users u ON u.id = n.user_id LEFT JOIN assignments a ON a.user_id = u.id AND a.ended_at IS NULL
-WHERE n.id = ? AND n.expires_at > ? AND n.last_seen_at + n.idle_ms > ?`
+WHERE `
+
+var (
+	liveSession = liveSessions + `n.id = ?` + liveSessionWhere
+	liveSID     = liveSessions + `n.sid = ?` + liveSessionWhere
+)
 
 // LiveSession reads session, user and assignments in one statement; ErrNotFound unless the session is alive at now. Whether the user is
 // active is the caller's question.
 func (s *Store) LiveSession(ctx context.Context, id string) (*Session, *Live, error) {
+	return s.liveSession(ctx, liveSession, id)
+}
+
+// LiveSID is LiveSession by the sid.
+func (s *Store) LiveSID(ctx context.Context, sid string) (*Session, *Live, error) {
+	return s.liveSession(ctx, liveSID, sid)
+}
+
+func (s *Store) liveSession(ctx context.Context, query, id string) (*Session, *Live, error) {
 	var both struct {
 		n Session
 		l Live
 	}
 	now := At(s.now(ctx))
-	err := s.read(ctx, liveSession, []any{id, now, now}, func(r *sql.Rows) error {
+	err := s.read(ctx, query, []any{id, now, now}, func(r *sql.Rows) error {
 		return scanLive(r, append(append(make([]any, 0, 48), both.n.fields()...), both.l.User.fields()...), &both.l)
 	})
 	if err != nil {
@@ -81,7 +138,7 @@ func (s *Store) TouchSession(ctx context.Context, id string, at time.Time) error
 
 const (
 	deleteSession       = `DELETE FROM sessions WHERE id = ?`
-	revokeSessionGrants = `UPDATE grants SET revoked_at = ?, revoke_reason = ? WHERE sid = ? AND offline = FALSE AND revoked_at IS NULL`
+	revokeSessionGrants = `UPDATE grants SET revoked_at = ?, revoke_reason = ? WHERE sid = (SELECT sid FROM sessions WHERE id = ?) AND offline = FALSE AND revoked_at IS NULL`
 )
 
 // EndSession deletes it and revokes its grants that are not offline, in one Tx. Unknown ids are no error.
@@ -90,17 +147,17 @@ func (s *Store) EndSession(ctx context.Context, id, reason string) error {
 		return nil
 	}
 	return s.Tx(ctx, func(ctx context.Context) error {
-		if _, err := s.exec(ctx, deleteSession, id); err != nil {
+		if _, err := s.exec(ctx, revokeSessionGrants, At(s.now(ctx)), reason, id); err != nil {
 			return err
 		}
-		_, err := s.exec(ctx, revokeSessionGrants, At(s.now(ctx)), reason, id)
+		_, err := s.exec(ctx, deleteSession, id)
 		return err
 	})
 }
 
 const (
 	deleteSessionsOf   = `DELETE FROM sessions WHERE user_id = ? AND id <> ?`
-	revokeGrantsOf     = `UPDATE grants SET revoked_at = ?, revoke_reason = ? WHERE user_id = ? AND sid <> ? AND revoked_at IS NULL`
+	revokeGrantsOf     = `UPDATE grants SET revoked_at = ?, revoke_reason = ? WHERE user_id = ? AND sid <> COALESCE((SELECT sid FROM sessions WHERE id = ?), '-') AND revoked_at IS NULL`
 	revokeOnlineGrants = revokeGrantsOf + ` AND offline = FALSE`
 )
 
@@ -114,10 +171,6 @@ func (s *Store) EndSessionsOf(ctx context.Context, userID, except, reason string
 		revoke := revokeOnlineGrants
 		if offlineToo {
 			revoke = revokeGrantsOf
-		}
-		// A grant without a session has sid "", which "no exception" must not spare.
-		if except == "" {
-			except = "-"
 		}
 		_, err := s.exec(ctx, revoke, At(s.now(ctx)), reason, userID, except)
 		return err

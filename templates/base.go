@@ -25,7 +25,7 @@ type Base struct {
 	Demo      bool    // shows the demo's banner with a link to /dev/outbox
 
 	back  string // path and query to come back to after a change of preferences
-	fixed bool   // the language is the person's own setting
+	fixed bool   // a switch of language would change nothing
 	loc   *Localizer
 	set   *Set
 }
@@ -98,7 +98,7 @@ type Choice struct {
 	Current      bool
 }
 
-// Languages to choose from; none where the person's profile has decided.
+// Languages to choose from; none where a choice would change nothing.
 func (b *Base) Languages() []Choice {
 	if b.set == nil || b.fixed || len(b.set.texts.all) < 2 {
 		return nil

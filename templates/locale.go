@@ -105,10 +105,11 @@ func direction(tag language.Tag) string {
 	return "ltr"
 }
 
-// choose finds the language of a request; fixed says that the person's own setting decided, which no switch on the page overrides.
+// choose finds the language of a request. fixed says that a switch on the page would change nothing: the person's own setting
+// has decided, or what an application asked for earlier in the flow.
 func (c *catalogue) choose(r *http.Request, uiLocales, userLocale string) (loc *Localizer, fixed bool) {
 	if l, ok := c.match(strings.Fields(limit(uiLocales))...); ok {
-		return l, false
+		return l, uiLocales != r.URL.Query().Get("ui_locales")
 	}
 	if l, ok := c.match(userLocale); ok {
 		return l, true

@@ -360,7 +360,9 @@ func TestChoicesOnThePage(t *testing.T) {
 	fixed := s.Base(request("/account", "en"), "", "de")
 	fixed.FormToken = "t"
 	without := s.Base(request("/account", "en"), "", "")
-	for name, b := range map[string]Base{"the profile has decided": fixed, "there is no form token": without} {
+	flow := s.Base(request("/login?flow=x", "en"), "de", "")
+	flow.FormToken = "t"
+	for name, b := range map[string]Base{"the profile has decided": fixed, "the application has asked for one": flow, "there is no form token": without} {
 		for _, n := range parse(t, render(t, s, &LoginPage{Base: b})).all("input") {
 			if attr(n, "name") == "lang" {
 				t.Errorf("a choice of language although %s", name)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,7 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,9 +21,10 @@ import (
 )
 
 const (
-	demoDir       = "latchkey-demo"
-	demoListen    = "127.0.0.1:8080"
-	demoAppListen = "127.0.0.1:8081"
+	demoDir        = "latchkey-demo"
+	demoListen     = "127.0.0.1:8080"
+	demoAppListen  = "127.0.0.1:8081"
+	demoManagement = "127.0.0.1:8082"
 )
 
 func (a *app) demoCmd() *cobra.Command {
@@ -43,27 +45,47 @@ Data and keys are kept in ./latchkey-demo (--dir); nothing of it has to be throw
 			if a.dir == "" {
 				a.dir = demoDir
 			}
-			if err := prepareDemo(a.dir, listen); err != nil {
+			appURL, err := loopbackURL("--app-listen", appListen)
+			if err != nil {
+				return err
+			}
+			p, err := loadPorts(a.dir)
+			if err != nil {
+				return err
+			}
+			if cmd.Flags().Changed("listen") {
+				p.Listen = listen
+			}
+			if cmd.Flags().Changed("management") {
+				p.Management = management
+			}
+			if _, err := loopbackURL("--listen", p.Listen); err != nil {
+				return err
+			}
+			if p.Management != "" {
+				if _, err := loopbackURL("--management", p.Management); err != nil {
+					return err
+				}
+			}
+			if err := os.MkdirAll(a.dir, 0o700); err != nil {
+				return err
+			}
+			if err := p.save(a.dir); err != nil {
 				return err
 			}
 			cfg, err := demoConfig(a.dir)
 			if err != nil {
 				return err
 			}
-			appURL, err := loopbackURL("--app-listen", appListen)
-			if err != nil {
-				return err
-			}
-			cfg.HTTP.Management.Listen = management
 			if !verbose {
 				cfg.Log.Level = "warn"
 			}
 			return a.demo(cmd.Context(), cfg, appListen, appURL)
 		},
 	}
-	cmd.Flags().StringVar(&listen, "listen", "", "where the server listens: a loopback address and port (default: as before, or "+demoListen+")")
-	cmd.Flags().StringVar(&appListen, "app-listen", demoAppListen, "where the sample application listens: a loopback address and port")
-	cmd.Flags().StringVar(&management, "management", "127.0.0.1:8082", `where health and metrics are served; "" = nowhere`)
+	cmd.Flags().StringVar(&listen, "listen", demoListen, "where the server listens; remembered")
+	cmd.Flags().StringVar(&appListen, "app-listen", demoAppListen, "where the sample application listens")
+	cmd.Flags().StringVar(&management, "management", demoManagement, `where health and metrics are served; "" = nowhere; remembered`)
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "log every request")
 	return cmd
 }
@@ -100,6 +122,9 @@ func (a *app) demo(ctx context.Context, cfg *config.Config, appListen, appURL st
 		}
 	}()
 	err = srv.Run(ctx)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		err = fmt.Errorf("%w; --listen, --app-listen and --management choose other ports", err)
+	}
 	err = errors.Join(err, sample.Close())
 	<-stopped
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
@@ -124,45 +149,56 @@ func (a *app) welcome(ctx context.Context, srv *server.Server, issuer, appURL st
 		issuer, issuer, a.dir)
 }
 
+// demoPorts are where the demonstration listens, kept beside its data so that the other commands know its issuer.
+type demoPorts struct {
+	Listen     string `json:"listen"`
+	Management string `json:"management"` // "" = nowhere
+}
+
+const portsFile = "listen.json"
+
+func (p demoPorts) save(dir string) error {
+	b, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, portsFile), append(b, '\n'), 0o600)
+}
+
+// loadPorts returns what the last latchkey demo in dir used; the usual ones where there was none.
+func loadPorts(dir string) (demoPorts, error) {
+	p := demoPorts{demoListen, demoManagement}
+	b, err := os.ReadFile(filepath.Join(dir, portsFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return p, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &p)
+	}
+	if err != nil {
+		return p, fmt.Errorf("%s: %w", filepath.Join(dir, portsFile), err)
+	}
+	return p, nil
+}
+
 // demoConfig is the development configuration with its data in dir, as the last latchkey demo there left it.
 func demoConfig(dir string) (*config.Config, error) {
-	listen := demoListen
-	b, err := os.ReadFile(filepath.Join(dir, listenFile))
-	switch {
-	case err == nil:
-		listen = strings.TrimSpace(string(b))
-	case errors.Is(err, os.ErrNotExist):
-		if _, err := os.Stat(dir); err != nil {
-			return nil, usagef("there is no data of latchkey demo in %s", dir)
-		}
-	default:
+	if _, err := os.Stat(dir); err != nil {
+		return nil, usagef("there is no data of latchkey demo in %s", dir)
+	}
+	p, err := loadPorts(dir)
+	if err != nil {
 		return nil, err
 	}
-	issuer, err := loopbackURL("--listen", listen)
+	issuer, err := loopbackURL("--listen", p.Listen)
 	if err != nil {
 		return nil, err
 	}
 	c := config.Default()
 	c.Issuer = issuer
-	c.HTTP.Listen = listen
+	c.HTTP.Listen, c.HTTP.Management.Listen = p.Listen, p.Management
 	c.Database.URL = config.NewDSN("sqlite:" + filepath.Join(dir, "latchkey.db"))
 	return c, nil
-}
-
-// listenFile remembers where the demonstration listens, so that the other commands know the issuer of its data.
-const listenFile = "listen"
-
-// prepareDemo makes dir and remembers a new address in it.
-func prepareDemo(dir, listen string) error {
-	if listen != "" {
-		if _, err := loopbackURL("--listen", listen); err != nil {
-			return err
-		}
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil || listen == "" {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, listenFile), []byte(listen+"\n"), 0o600)
 }
 
 // loopbackURL is the address of a browser on this machine for a listener that only this machine can reach. It names localhost:

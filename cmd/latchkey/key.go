@@ -69,7 +69,7 @@ which keep the published keys for a while never meet an unknown one. The keys be
 			}
 			when := "They are published now and sign in a day."
 			if now {
-				when = "They sign from now on. Running servers follow within 30 seconds."
+				when = "They sign from now on. Running servers follow within seconds."
 			}
 			a.printf("Made %d new keys: %s. %s\n", len(kids), strings.Join(kids, ", "), when)
 			return nil
@@ -92,7 +92,7 @@ func (a *app) keyRetire() *cobra.Command {
 			if err := keys.Retire(ctx, actor, args[0]); err != nil {
 				return err
 			}
-			a.printf("%s neither signs nor verifies any more. Running servers follow within 30 seconds.\n", args[0])
+			a.printf("%s neither signs nor verifies any more. Running servers follow within seconds.\n", args[0])
 			return nil
 		}),
 	}

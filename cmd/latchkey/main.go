@@ -4,7 +4,8 @@
 // while it runs and while it is stopped; each change is written to the audit log as done by "cli".
 //
 // It refuses to take secrets as arguments, where other users of the machine would see them: passwords come from a terminal or from
-// standard input. Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong.
+// standard input. Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong,
+// 130 interrupted.
 package main
 
 import (
@@ -27,6 +28,9 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 	err := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	if errors.Is(err, context.Canceled) {
+		err = exitError{130, errors.New("interrupted")} // 128 + SIGINT, as shells count
+	}
 	if err != nil && !errors.Is(err, errTold) {
 		fmt.Fprintln(os.Stderr, "latchkey: "+err.Error())
 	}

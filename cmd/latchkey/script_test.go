@@ -3,6 +3,7 @@ package main
 import (
 	"database/sql"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -33,6 +34,7 @@ func TestScript(t *testing.T) {
 			"droptriggers": cmdDropTriggers,
 			"waitready":    cmdWaitReady,
 			"signal":       cmdSignal,
+			"hold":         cmdHold,
 		},
 	})
 }
@@ -76,14 +78,28 @@ func freePorts(env *testscript.Env) error {
 	return nil
 }
 
-// cmdWaitReady waits until the server at $MANAGEMENT is ready.
-func cmdWaitReady(ts *testscript.TestScript, _ bool, _ []string) {
+// cmdHold begins a request at $PORT that is not finished before the script is: its body never comes.
+func cmdHold(ts *testscript.TestScript, _ bool, _ []string) {
+	c, err := net.Dial("tcp", "127.0.0.1:"+ts.Getenv("PORT"))
+	ts.Check(err)
+	ts.Defer(func() { _ = c.Close() })
+	_, err = fmt.Fprintf(c, "POST /oauth2/token HTTP/1.1\r\nHost: localhost:%s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\ngrant", ts.Getenv("PORT"))
+	ts.Check(err)
+	time.Sleep(300 * time.Millisecond) // until the server has read the header, and waits for the rest
+}
+
+// cmdWaitReady waits until the server at $MANAGEMENT is ready; negated, until it says that it drains.
+func cmdWaitReady(ts *testscript.TestScript, neg bool, _ []string) {
+	want := http.StatusOK
+	if neg {
+		want = http.StatusServiceUnavailable
+	}
 	var last error
 	for range 300 {
 		resp, err := http.Get("http://127.0.0.1:" + ts.Getenv("MANAGEMENT") + "/readyz")
 		if err == nil {
 			_ = resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
+			if resp.StatusCode == want {
 				return
 			}
 			err = errors.New(resp.Status)

@@ -43,8 +43,7 @@ func compareCommand(bin, which, conc string, d time.Duration, alg, out string, r
 		if err != nil {
 			return err
 		}
-		text := strings.NewReplacer("DIR", dir, "ALG", alg, "null-rs256", "null "+alg).Replace(string(b))
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(fill(string(b), dir, alg)), 0o600); err != nil {
 			return err
 		}
 	}
@@ -52,32 +51,32 @@ func compareCommand(bin, which, conc string, d time.Duration, alg, out string, r
 	if err != nil {
 		return err
 	}
-	var systems []system
-	for _, s := range []struct {
-		name   string
-		prompt []string
-		argv   []string
-	}{
-		{"null", nil, []string{self, "null", "-alg", alg}},
-		{"latchkey", latchkey(bin, dir, "user", "create", "--email", "opload@example.com", "--email-verified", "--password-stdin"), latchkey(bin, dir, "serve")},
-	} {
-		if s.prompt != nil {
-			cmd := exec.Command(s.prompt[0], s.prompt[1:]...)
-			cmd.Stdin = strings.NewReader("correct horse battery staple\n")
-			if said, err := cmd.CombinedOutput(); err != nil {
-				return fmt.Errorf("%s: %w: %s", s.name, err, said)
-			}
+	levels, err := parseLevels(conc)
+	if err != nil {
+		return err
+	}
+	for vu := range slices.Max(levels) { // an account for each virtual user: sign-ins of one account at once are slowed down
+		cmd := exec.Command(bin, "user", "create", "--email", fmt.Sprintf("opload%d@example.com", vu), "--email-verified", "--password-stdin",
+			"--config", filepath.Join(dir, "latchkey.yaml"))
+		cmd.Stdin = strings.NewReader(password + "\n")
+		if said, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("latchkey user create: %w: %s", err, said)
 		}
-		sys, stop, err := startSystem(s.name, filepath.Join(dir, s.name+".json"), s.argv)
+	}
+	var systems []*system
+	for _, s := range []struct {
+		name string
+		argv []string
+	}{
+		{"null", []string{self, "null", "-alg", alg}},
+		{"latchkey", []string{bin, "serve", "--config", filepath.Join(dir, "latchkey.yaml")}},
+	} {
+		sys, stop, err := startSystem(s.name, filepath.Join(dir, s.name+".json"), s.argv, slices.Max(levels))
 		if err != nil {
 			return err
 		}
 		defer stop()
 		systems = append(systems, sys)
-	}
-	levels, err := parseLevels(conc)
-	if err != nil {
-		return err
 	}
 	all := map[string][]*result{} // by workload, level and system
 	for range repeat {
@@ -126,6 +125,14 @@ func compareCommand(bin, which, conc string, d time.Duration, alg, out string, r
 	return nil
 }
 
+// password of the accounts, as targets/latchkey.json has it.
+const password = "correct horse battery staple"
+
+// fill puts the folder and the algorithm of this run into a target's file.
+func fill(text, dir, alg string) string {
+	return strings.NewReplacer("DIR", dir, "ALG", alg, "null-rs256", "null "+alg).Replace(text)
+}
+
 func rateOf(r *result) float64 { return float64(r.Ops) / r.Elapsed.Seconds() }
 
 func median(rs []*result, of func(*result) float64) float64 {
@@ -140,45 +147,35 @@ func median(rs []*result, of func(*result) float64) float64 {
 	return vs[len(vs)/2]
 }
 
-func latchkey(bin, dir string, args ...string) []string {
-	return slices.Concat([]string{bin}, args, []string{"--config", filepath.Join(dir, "latchkey.yaml")})
-}
-
-// system is a provider this command started.
+// system is a provider this command started, with its virtual users.
 type system struct {
-	name, target string
-	pid          int
+	name     string
+	target   *Target
+	pid      int
+	sessions []*Session
 }
 
 // run measures one workload, nothing when the target cannot run it.
-func (s system) run(workload string, conc int, d time.Duration) ([]*result, error) {
-	t, session, err := connect(s.target, conc)
+func (s *system) run(workload string, conc int, d time.Duration) ([]*result, error) {
+	list, err := selected(s.target, workload)
 	if err != nil {
 		return nil, err
-	}
-	list, err := selected(t, workload)
-	if err != nil {
-		return nil, err
-	}
-	sessions := make([]*Session, conc)
-	for i := range sessions {
-		sessions[i] = session(i)
 	}
 	var rs []*result
 	for _, w := range list {
-		rs = append(rs, run(w, sessions, d, map[string]int{s.name: s.pid}))
+		rs = append(rs, run(w, s.sessions[:conc], d, map[string]int{s.name: s.pid}))
 	}
 	return rs, nil
 }
 
-// startSystem starts a provider and waits until its discovery document is there.
-func startSystem(name, target string, argv []string) (system, func(), error) {
+// startSystem starts a provider, waits until its discovery document is there, and makes its virtual users.
+func startSystem(name, target string, argv []string, users int) (*system, func(), error) {
 	t, err := loadTarget(target)
 	if err != nil {
-		return system{}, nil, err
+		return nil, nil, err
 	}
 	if res, err := newSession(t, nil, nil, newTransport(t, 1), 0).get(t.Discovery); err == nil && res.status == http.StatusOK {
-		return system{}, nil, fmt.Errorf("%s: something already answers at %s", name, t.Issuer)
+		return nil, nil, fmt.Errorf("%s: something already answers at %s", name, t.Issuer)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
@@ -188,7 +185,7 @@ func startSystem(name, target string, argv []string) (system, func(), error) {
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	if err := cmd.Start(); err != nil {
 		cancel()
-		return system{}, nil, err
+		return nil, nil, err
 	}
 	gone := make(chan struct{})
 	go func() {
@@ -198,17 +195,26 @@ func startSystem(name, target string, argv []string) (system, func(), error) {
 	stop := func() { cancel(); <-gone }
 	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if res, err := newSession(t, nil, nil, newTransport(t, 1), 0).get(t.Discovery); err == nil && res.status == http.StatusOK {
-			return system{name, target, cmd.Process.Pid}, stop, nil
+			t, session, err := connect(target, users)
+			if err != nil {
+				stop()
+				return nil, nil, err
+			}
+			sys := &system{name: name, target: t, pid: cmd.Process.Pid}
+			for vu := range users {
+				sys.sessions = append(sys.sessions, session(vu))
+			}
+			return sys, stop, nil
 		}
 		select {
 		case <-gone:
 			cancel()
-			return system{}, nil, fmt.Errorf("%s ended before it was ready", name)
+			return nil, nil, fmt.Errorf("%s ended before it was ready", name)
 		default:
 		}
 	}
 	stop()
-	return system{}, nil, errors.New(name + ": no discovery document within 30 s")
+	return nil, nil, errors.New(name + ": no discovery document within 30 s")
 }
 
 // selectedNames are the workloads named in which, all for "".

@@ -69,6 +69,7 @@ func (s *Server) EnsureDemoClient(ctx context.Context, dir string, app *DemoClie
 	meta := store.ClientMetadata{
 		Name: app.Name, ClientURI: app.BaseURL, RedirectURIs: []string{app.RedirectURI}, PostLogoutRedirectURIs: []string{app.PostLogoutRedirectURI},
 		GrantTypes: []string{"authorization_code", "refresh_token"}, Scope: "openid profile email phone address privileges offline_access",
+		RefreshTokens: "session", // its session lasts as long as the sign-in here, and ends with it
 	}
 	want := hashSecret(app.Secret)
 	for try := 0; ; try++ {

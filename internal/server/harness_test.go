@@ -70,12 +70,11 @@ func start(t *testing.T, c *config.Config, o server.Options, before ...func(*ser
 	return r
 }
 
-// get asks addr for path as the issuer's host.
-func (r *running) get(t *testing.T, addr, path string) (status int, body string) {
-	t.Helper()
+// get asks addr for path as the issuer's host. Status 0 is a request that failed, with the reason as its body.
+func (r *running) get(addr, path string) (status int, body string) {
 	req, err := http.NewRequest(http.MethodGet, "http://"+addr+path, nil)
 	if err != nil {
-		t.Fatal(err)
+		return 0, err.Error()
 	}
 	if addr == r.public {
 		req.Host = "localhost:8080"
@@ -87,7 +86,7 @@ func (r *running) get(t *testing.T, addr, path string) (status int, body string)
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
 	if err != nil {
-		t.Fatal(err)
+		return 0, err.Error()
 	}
 	return resp.StatusCode, string(b)
 }

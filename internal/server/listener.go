@@ -1,6 +1,7 @@
 package server
 
 import (
+	"container/list"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -8,10 +9,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/net/netutil"
 )
 
 // Limits of the public listener (security.md I3): a peer that sends slowly, reads slowly or says nothing is cut off.
@@ -22,8 +22,8 @@ const (
 	idleTimeout       = 60 * time.Second
 	maxHeaderBytes    = 32 << 10
 
-	// maxConnections bounds memory. It lies well above the 5,000 idle connections one attacker opens with ease, because
-	// those give way after readHeaderTimeout, and a bound that such an attacker reaches would lock everybody else out.
+	// maxConnections, where nothing is configured, bounds memory. It lies well above the 5,000 slow connections that one attacker
+	// opens with ease: those end after readHeaderTimeout only.
 	maxConnections = 10_000
 )
 
@@ -52,12 +52,81 @@ func listen(ctx context.Context, what, addr string) (net.Listener, error) {
 	return l, nil
 }
 
-// limited bounds the connections of l.
-func limited(l net.Listener, n int) net.Listener {
+// places bounds the connections of a server. When all are taken, the connection that has waited longest for its next request gives
+// way; those with a request under way never do. So connections that somebody opens and leaves idle keep nobody out.
+type places struct {
+	net.Listener
+	free chan struct{} // a token per place
+
+	mu   sync.Mutex
+	idle list.List                  // of net.Conn, longest idle first
+	at   map[net.Conn]*list.Element // in idle
+}
+
+// limited bounds the connections of l to n.
+func limited(l net.Listener, n int) *places {
 	if n <= 0 {
 		n = maxConnections
 	}
-	return netutil.LimitListener(l, n)
+	p := &places{Listener: l, free: make(chan struct{}, n), at: map[net.Conn]*list.Element{}}
+	for range n {
+		p.free <- struct{}{}
+	}
+	return p
+}
+
+// Accept implements net.Listener.
+func (p *places) Accept() (net.Conn, error) {
+	c, err := p.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-p.free:
+	default:
+		p.evict()
+		<-p.free // all others end by themselves: every state has its timeout
+	}
+	return &placed{Conn: c, leave: sync.OnceFunc(func() { p.free <- struct{}{} })}, nil
+}
+
+// state is http.Server.ConnState.
+func (p *places) state(c net.Conn, s http.ConnState) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e, ok := p.at[c]; ok {
+		p.idle.Remove(e)
+		delete(p.at, c)
+	}
+	if s == http.StateIdle {
+		p.at[c] = p.idle.PushBack(c)
+	}
+}
+
+// evict closes the connection that is idle for longest, if there is one.
+func (p *places) evict() {
+	p.mu.Lock()
+	e := p.idle.Front()
+	if e != nil {
+		p.idle.Remove(e)
+		delete(p.at, e.Value.(net.Conn))
+	}
+	p.mu.Unlock()
+	if e != nil {
+		go func() { _ = e.Value.(net.Conn).Close() }() // saying goodbye in TLS can take seconds
+	}
+}
+
+// placed gives its place back when it closes.
+type placed struct {
+	net.Conn
+	leave func()
+}
+
+// Close implements net.Conn.
+func (c *placed) Close() error {
+	defer c.leave()
+	return c.Conn.Close()
 }
 
 // certificates serves the TLS key pair in two files; Load reads them again, so that a renewed certificate needs no restart.

@@ -49,6 +49,7 @@ func (r *readiness) check(ctx context.Context) error {
 
 // management is the handler of the listener for operators: no TLS, no sessions, on loopback unless the configuration says
 // otherwise. Nothing here is on the public listener.
+// m is nil where metrics are switched off.
 func management(ready *readiness, m *metrics) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok") })
@@ -62,7 +63,9 @@ func management(ready *readiness, m *metrics) http.Handler {
 			plain(w, http.StatusServiceUnavailable, "the database does not answer")
 		}
 	})
-	mux.Handle("GET /metrics", m.handler())
+	if m != nil {
+		mux.Handle("GET /metrics", m.handler())
+	}
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)

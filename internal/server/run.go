@@ -26,11 +26,11 @@ type Addresses struct {
 func (s *Server) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, s.Close()) }()
 
-	public, err := listen(ctx, "the public listener (http.listen)", s.cfg.HTTP.Listen)
+	l, err := listen(ctx, "the public listener (http.listen)", s.cfg.HTTP.Listen)
 	if err != nil {
 		return err
 	}
-	public = limited(public, s.cfg.Limits.MaxConnections)
+	public := limited(l, s.cfg.Limits.MaxConnections)
 	defer public.Close() // a second close, after Shutdown's, is harmless
 	var admin net.Listener
 	if s.cfg.HTTP.Management.Listen != "" {
@@ -48,6 +48,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	}
 
 	pub, adm := httpServer(s.Handler(), s.log), httpServer(s.Management(), s.log)
+	pub.ConnState = public.state
 	adm.WriteTimeout = 0 // a CPU profile or a trace takes as long as its reader asks for
 	failed := make(chan error, 2)
 	serve := func(what string, run func() error) {
@@ -86,12 +87,16 @@ func (s *Server) Run(ctx context.Context) (err error) {
 
 	started := s.now()
 	s.ready.draining.Store(true)
-	s.log.InfoContext(work, "stopping: no new requests, the ones under way are finished", "at_most", drainTime)
-	end, cancel := context.WithTimeout(work, drainTime)
+	drain := s.opts.DrainTime
+	if drain == 0 {
+		drain = drainTime
+	}
+	s.log.InfoContext(work, "stopping: no new requests, the ones under way are finished", "at_most", drain)
+	end, cancel := context.WithTimeout(work, drain)
 	defer cancel()
 	if serr := pub.Shutdown(end); serr != nil {
 		// The rest had their time; cutting them off is the promise, not a failure.
-		s.log.WarnContext(work, "requests were cut off after the drain time", "after", drainTime)
+		s.log.WarnContext(work, "requests were cut off after the drain time", "after", drain)
 		_ = pub.Close()
 	}
 	stopWork()
@@ -123,6 +128,24 @@ func (s *Server) background(ctx context.Context, wg *sync.WaitGroup) {
 		n, err := s.store.Purge(ctx)
 		s.metrics.purged.Add(float64(max(n, 0)))
 		return err
+	})
+	// Another process, or latchkey key, changed keys: noticed within a second. The half minute is for changes of the clock alone.
+	changed := make(chan struct{}, 1)
+	s.store.OnChange(func() {
+		select {
+		case changed <- struct{}{}:
+		default: // told already
+		}
+	})
+	wg.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-changed:
+				s.once(ctx, "key reload", s.keys.Reload)
+			}
+		}
 	})
 	every(30*time.Second, "key reload", s.keys.Reload)
 	every(5*time.Minute, "key maintenance", s.keys.Maintain)

@@ -1,24 +1,17 @@
 package server_test
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -44,7 +37,7 @@ func TestSec_J10_Drain(t *testing.T) {
 	t.Parallel()
 	arrived, release := make(chan struct{}, 1), make(chan struct{})
 	r := start(t, testConfig(t), server.Options{}, slow(arrived, release))
-	if code, _ := r.get(t, r.management, "/readyz"); code != http.StatusOK {
+	if code, _ := r.get(r.management, "/readyz"); code != http.StatusOK {
 		t.Fatalf("readyz before: %d", code)
 	}
 	type answer struct {
@@ -53,16 +46,16 @@ func TestSec_J10_Drain(t *testing.T) {
 	}
 	got := make(chan answer, 1)
 	go func() {
-		code, body := r.get(t, r.public, "/test/slow")
+		code, body := r.get(r.public, "/test/slow")
 		got <- answer{code, body}
 	}()
 	<-arrived
 	r.stop()
 	eventually(t, "readyz is off while it drains", func() bool {
-		code, body := r.get(t, r.management, "/readyz")
+		code, body := r.get(r.management, "/readyz")
 		return code == http.StatusServiceUnavailable && body == "draining\n"
 	})
-	if code, _ := r.get(t, r.management, "/healthz"); code != http.StatusOK {
+	if code, _ := r.get(r.management, "/healthz"); code != http.StatusOK {
 		t.Errorf("healthz while it drains: %d, want 200: the process is well", code)
 	}
 	eventually(t, "no new connection is taken", func() bool {
@@ -86,19 +79,41 @@ func TestSec_J10_Drain(t *testing.T) {
 	}
 }
 
+// TestSec_J10_DrainEnds: a request that does not end is cut off, and the process still ends well.
+func TestSec_J10_DrainEnds(t *testing.T) {
+	t.Parallel()
+	arrived, release := make(chan struct{}, 1), make(chan struct{})
+	defer close(release)
+	r := start(t, testConfig(t), server.Options{DrainTime: 200 * time.Millisecond}, slow(arrived, release))
+	go r.get(r.public, "/test/slow")
+	<-arrived
+	r.stop()
+	select {
+	case err := <-r.done:
+		if err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("a request that does not end holds the process up")
+	}
+	if !r.log.has("cut off") {
+		t.Error("nothing is said about the request that was cut off")
+	}
+}
+
 // TestSec_I7_Management: what is for operators is on its own listener only, and a web page in their browser cannot ask it.
 func TestSec_I7_Management(t *testing.T) {
 	t.Parallel()
 	r := start(t, testConfig(t), server.Options{})
 	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/debug/pprof/", "/debug/pprof/heap", "/debug/vars"} {
-		if code, _ := r.get(t, r.public, path); code != http.StatusNotFound {
+		if code, _ := r.get(r.public, path); code != http.StatusNotFound {
 			t.Errorf("%s on the public listener: %d, want 404", path, code)
 		}
 	}
-	if _, body := r.get(t, r.public, "/.well-known/openid-configuration"); !strings.Contains(body, `"issuer"`) {
+	if _, body := r.get(r.public, "/.well-known/openid-configuration"); !strings.Contains(body, `"issuer"`) {
 		t.Errorf("discovery: %s", body)
 	}
-	_, metrics := r.get(t, r.management, "/metrics")
+	_, metrics := r.get(r.management, "/metrics")
 	for _, want := range []string{
 		`latchkey_http_requests_total{method="GET",pattern="GET /.well-known/openid-configuration",status="200"} 1`,
 		`latchkey_http_requests_total{method="GET",pattern="none",status="404"} 6`, // whatever path was asked for
@@ -109,7 +124,7 @@ func TestSec_I7_Management(t *testing.T) {
 			t.Errorf("/metrics lacks %s", want)
 		}
 	}
-	if code, _ := r.get(t, r.management, "/debug/pprof/goroutine"); code != http.StatusOK {
+	if code, _ := r.get(r.management, "/debug/pprof/goroutine"); code != http.StatusOK {
 		t.Errorf("pprof: %d", code)
 	}
 	for name, set := range map[string]func(*http.Request){
@@ -137,17 +152,17 @@ func TestSec_I7_Management(t *testing.T) {
 func TestSec_J5_Readiness(t *testing.T) {
 	t.Parallel()
 	r := start(t, testConfig(t), server.Options{NoBackground: true})
-	if code, body := r.get(t, r.management, "/readyz"); code != http.StatusOK {
+	if code, body := r.get(r.management, "/readyz"); code != http.StatusOK {
 		t.Fatalf("readyz: %d %s", code, body)
 	}
 	if err := r.Store().Close(); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "readyz is red without a database", func() bool {
-		code, body := r.get(t, r.management, "/readyz")
+		code, body := r.get(r.management, "/readyz")
 		return code == http.StatusServiceUnavailable && body == "the database does not answer\n"
 	})
-	if code, _ := r.get(t, r.management, "/healthz"); code != http.StatusOK {
+	if code, _ := r.get(r.management, "/healthz"); code != http.StatusOK {
 		t.Errorf("healthz: %d", code)
 	}
 }
@@ -243,194 +258,100 @@ func fileClient(id, redirect string) config.Client {
 		RefreshTokens: "offline", RequirePKCE: true, Introspect: "own", PrivilegesClaim: "privileges"}
 }
 
-// TestSec_I6_TLSVersions asks the live listener.
-func TestSec_I6_TLSVersions(t *testing.T) {
+// TestSec_J10_RollingRestart: two servers on one database behind a small proxy are restarted one after the other, under traffic. The
+// proxy does what proxies do: it asks for readiness, and tries the other server where a connection is refused. Nobody notices.
+func TestSec_J10_RollingRestart(t *testing.T) {
 	t.Parallel()
-	c := testConfig(t)
-	c.Issuer = "https://localhost:8443"
-	dir := t.TempDir()
-	c.HTTP.TLS = config.TLS{CertFile: filepath.Join(dir, "cert.pem"), KeyFile: filepath.Join(dir, "key.pem")}
-	writeCertificate(t, c.HTTP.TLS, 1)
-	r := start(t, c, server.Options{Load: func() (*config.Config, error) { return c, nil }})
-	dial := func(cfg *tls.Config) (tls.ConnectionState, error) {
-		cfg.InsecureSkipVerify = true
-		conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 5 * time.Second}, "tcp", r.public, cfg)
-		if err != nil {
-			return tls.ConnectionState{}, err
-		}
-		defer conn.Close()
-		return conn.ConnectionState(), nil
+	base := testConfig(t)
+	client := fileClient("robot", "https://robot.example.com/")
+	client.GrantTypes, client.Scope = []string{"client_credentials"}, "things"
+	base.Clients = []config.Client{client}
+	var mu sync.Mutex
+	var backends []*running
+	launch := func() *running {
+		r := start(t, base, server.Options{LogTo: io.Discard})
+		mu.Lock()
+		backends = append(backends, r)
+		mu.Unlock()
+		return r
 	}
-	if st, err := dial(&tls.Config{NextProtos: []string{"h2"}}); err != nil || st.Version != tls.VersionTLS13 || st.NegotiatedProtocol != "h2" {
-		t.Errorf("a modern client: %x %q, %v", st.Version, st.NegotiatedProtocol, err)
-	}
-	if st, err := dial(&tls.Config{MaxVersion: tls.VersionTLS12}); err != nil || st.Version != tls.VersionTLS12 {
-		t.Errorf("TLS 1.2: %v", err)
-	}
-	for _, v := range []uint16{tls.VersionTLS10, tls.VersionTLS11} {
-		if _, err := dial(&tls.Config{MinVersion: v, MaxVersion: v}); err == nil {
-			t.Errorf("%s was spoken", tls.VersionName(v))
-		}
-	}
-	// TLS 1.2 without forward secrecy or with CBC.
-	for _, suite := range []uint16{tls.TLS_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA} {
-		if _, err := dial(&tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{suite}}); err == nil {
-			t.Errorf("%s was spoken", tls.CipherSuiteName(suite))
-		}
-	}
-	req, err := http.NewRequest(http.MethodGet, "https://"+r.public+"/.well-known/openid-configuration", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Host = "localhost:8443"
-	resp, err := (&http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}).Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = resp.Body.Close()
-	if !strings.Contains(resp.Header.Get("Strict-Transport-Security"), "max-age=") {
-		t.Error("no HSTS over TLS")
-	}
-
-	// A renewed certificate needs no restart; a broken one changes nothing.
-	serial := func() int64 {
-		st, err := dial(&tls.Config{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return st.PeerCertificates[0].SerialNumber.Int64()
-	}
-	writeCertificate(t, c.HTTP.TLS, 2)
-	if err := r.Reload(t.Context()); err != nil || serial() != 2 {
-		t.Errorf("reload: %v, serial %d, want 2", err, serial())
-	}
-	if err := os.WriteFile(c.HTTP.TLS.CertFile, []byte("rubbish"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.Reload(t.Context()); err == nil || serial() != 2 {
-		t.Errorf("a broken certificate: %v, serial %d", err, serial())
-	}
-}
-
-func writeCertificate(t *testing.T, to config.TLS, serial int64) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	priv, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for path, block := range map[string]*pem.Block{to.CertFile: {Type: "CERTIFICATE", Bytes: der}, to.KeyFile: {Type: "PRIVATE KEY", Bytes: priv}} {
-		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// TestSec_I3_SlowClients: who sends slowly is cut off, who sends too much is refused, and others are served meanwhile.
-func TestSec_I3_SlowClients(t *testing.T) {
-	t.Parallel()
-	r := start(t, testConfig(t), server.Options{})
-	const n = 200
-	cut := make(chan time.Duration, n)
-	begin := time.Now()
-	for range n {
-		c, err := net.Dial("tcp", r.public)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = c.Close() })
-		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: localhost:8080\r\nX-Slow: "); err != nil {
-			t.Fatal(err)
-		}
-		go func() {
-			_ = c.SetReadDeadline(begin.Add(12 * time.Second))
-			// An answer (408) or the end of the connection; a deadline of ours means that the server waited on.
-			_, err := io.Copy(io.Discard, c)
-			if ne := net.Error(nil); errors.As(err, &ne) && ne.Timeout() {
-				cut <- -1
-				return
+	transport := &http.Transport{MaxIdleConnsPerHost: 16}
+	defer transport.CloseIdleConnections()
+	ask := func(make func(addr string) *http.Request) error {
+		var last error
+		for range 20 {
+			mu.Lock()
+			list := slices.Clone(backends)
+			mu.Unlock()
+			for _, b := range list {
+				if code, _ := b.get(b.management, "/readyz"); code != http.StatusOK {
+					continue
+				}
+				resp, err := transport.RoundTrip(make(b.public))
+				if err != nil {
+					last = err
+					if errors.Is(err, syscall.ECONNREFUSED) {
+						continue
+					}
+					return err
+				}
+				body, err := io.ReadAll(resp.Body)
+				_ = resp.Body.Close()
+				if err != nil {
+					return err
+				}
+				if resp.StatusCode != http.StatusOK {
+					return fmt.Errorf("%s: %s", resp.Status, body)
+				}
+				return nil
 			}
-			cut <- time.Since(begin)
-		}()
-	}
-	for range 20 {
-		at := time.Now()
-		if code, _ := r.get(t, r.public, "/oauth2/jwks"); code != http.StatusOK || time.Since(at) > time.Second {
-			t.Errorf("beside %d slow connections: %d after %v", n, code, time.Since(at))
+			time.Sleep(20 * time.Millisecond)
 		}
+		return fmt.Errorf("no server is ready: %w", last)
 	}
-	for range n {
-		if d := <-cut; d < 0 || d < 4*time.Second {
-			t.Fatalf("a slow connection was cut after %v, want about 5 s", d)
-		}
-	}
-}
+	old := []*running{launch(), launch()}
 
-// TestSec_I3_HeaderSize: 32 KiB of header and no more.
-func TestSec_I3_HeaderSize(t *testing.T) {
-	t.Parallel()
-	r := start(t, testConfig(t), server.Options{})
-	for size, want := range map[int]int{24 << 10: http.StatusOK, 33 << 10: http.StatusRequestHeaderFieldsTooLarge, 1 << 20: http.StatusRequestHeaderFieldsTooLarge} {
-		c, err := net.Dial("tcp", r.public)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
-		var b bytes.Buffer
-		b.WriteString("GET /oauth2/jwks HTTP/1.1\r\nHost: localhost:8080\r\nConnection: close\r\nX-Large: ")
-		b.WriteString(strings.Repeat("x", size))
-		b.WriteString("\r\n\r\n")
-		go func() { _, _ = c.Write(b.Bytes()) }() // the server may hang up in the middle
-		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
-		if err != nil {
-			t.Errorf("%d bytes: %v", size, err)
-		} else if _ = resp.Body.Close(); resp.StatusCode != want {
-			t.Errorf("%d bytes: %d, want %d", size, resp.StatusCode, want)
-		}
-		_ = c.Close()
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	var done atomic.Int64
+	for i := range 4 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				case <-time.After(10 * time.Millisecond):
+				}
+				err := ask(func(addr string) *http.Request {
+					req, _ := http.NewRequest(http.MethodGet, "http://"+addr+"/oauth2/jwks", nil)
+					if i%2 == 1 {
+						req, _ = http.NewRequest(http.MethodPost, "http://"+addr+"/oauth2/token", strings.NewReader("grant_type=client_credentials"))
+						req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+						req.SetBasicAuth("robot", "0123456789012345678901234567890123456789")
+					}
+					req.Host = "localhost:8080"
+					return req
+				})
+				if err != nil {
+					t.Errorf("a request failed: %v", err)
+				}
+				done.Add(1)
+			}
+		})
 	}
-}
-
-// TestSec_I3_MaxConnections: the bound holds, and a place that becomes free is used.
-func TestSec_I3_MaxConnections(t *testing.T) {
-	t.Parallel()
-	c := testConfig(t)
-	c.Limits.MaxConnections = 2
-	r := start(t, c, server.Options{})
-	var held []net.Conn
-	for range 2 {
-		conn, err := net.Dial("tcp", r.public)
-		if err != nil {
-			t.Fatal(err)
+	for _, b := range old {
+		time.Sleep(300 * time.Millisecond)
+		b.stop()
+		if err := <-b.done; err != nil {
+			t.Errorf("Run: %v", err)
 		}
-		defer conn.Close()
-		if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\n"); err != nil {
-			t.Fatal(err)
-		}
-		held = append(held, conn)
+		launch()
 	}
-	answered := make(chan int, 1)
-	go func() {
-		code, _ := r.get(t, r.public, "/oauth2/jwks")
-		answered <- code
-	}()
-	select {
-	case code := <-answered:
-		t.Fatalf("a third connection was served: %d", code)
-	case <-time.After(300 * time.Millisecond):
-	}
-	_ = held[0].Close()
-	if code := <-answered; code != http.StatusOK {
-		t.Errorf("after one was free: %d", code)
+	time.Sleep(300 * time.Millisecond)
+	close(stop)
+	wg.Wait()
+	if done.Load() < 50 {
+		t.Errorf("only %d requests: this proves nothing", done.Load())
 	}
 }
 

@@ -41,6 +41,8 @@ type Options struct {
 	Ready func(Addresses)
 	// NoBackground leaves the loops out of Run: for tests that count statements.
 	NoBackground bool
+	// DrainTime is how long requests under way may take after a stop; 0 = 20 s.
+	DrainTime time.Duration
 	// Demo adds /dev/outbox and the banner that says so. Never set by latchkey serve.
 	Demo bool
 	// Load reads the configuration again and Reload asks for it (SIGHUP); both nil = no reload.
@@ -83,8 +85,8 @@ type Server struct {
 const (
 	// startTimeout bounds what New does with the database.
 	startTimeout = time.Minute
-	// integrityTime bounds its check for damage: 100 MB take about a second, and a large database may not hold up a start for long.
-	integrityTime = 3 * time.Second
+	// integrityTime bounds its check for damage: some 100 MB take a second, and a large database may not hold up a start for long.
+	integrityTime = 2 * time.Second
 )
 
 // New builds a server. Everything it opens is closed again when it fails.
@@ -223,7 +225,12 @@ func (s *Server) mount(context.Context) error {
 func (s *Server) Handler() http.Handler { return s.mux }
 
 // Management serves the management listener's requests.
-func (s *Server) Management() http.Handler { return management(s.ready, s.metrics) }
+func (s *Server) Management() http.Handler {
+	if !s.cfg.Metrics.Enabled {
+		return management(s.ready, nil)
+	}
+	return management(s.ready, s.metrics)
+}
 
 // Store is the database.
 func (s *Server) Store() *store.Store { return s.store }

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -154,6 +155,55 @@ func TestTwoServersStartAtOnce(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestSec_J12_Damaged: nothing is served from a database file that is damaged.
+func TestSec_J12_Damaged(t *testing.T) {
+	t.Parallel()
+	c := testConfig(t)
+	path, _ := c.Database.URL.SQLite()
+	s, err := server.New(c, server.Options{Logger: discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 200 {
+		if err := s.Store().CreateUser(t.Context(), &store.User{Username: fmt.Sprintf("user%d", i), Email: fmt.Sprintf("user%d@example.com", i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const page = 4096
+	damaged := 0
+	for at := page; at+page <= len(whole); at += len(whole) / page / 12 * page {
+		b := bytes.Clone(whole)
+		for i := range 600 {
+			b[at+i] ^= 0xff
+		}
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := server.New(c, server.Options{Logger: discard})
+		if err == nil {
+			// Harmless: a page without content.
+			if users, err := s.Store().Users(t.Context(), "", 1000); err != nil || len(users) != 200 {
+				t.Errorf("page %d: started, and has %d users, %v", at/page, len(users), err)
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+			continue
+		}
+		damaged++
+	}
+	if damaged == 0 {
+		t.Error("no damage was noticed")
 	}
 }
 

@@ -63,7 +63,7 @@ func (m *Mux) formTokenOK(r *http.Request) bool {
 		return false
 	}
 	got, err := base64.RawURLEncoding.DecodeString(values[0])
-	if err != nil {
+	if err != nil || len(got) != tokenNonce+tokenMAC { // line breaks are skipped when decoding
 		return false
 	}
 	binding := m.binding(r)

@@ -45,6 +45,7 @@ func TestSec_C4_CrossSiteForms(t *testing.T) {
 		"another key":                 {form("form_token", foreign), []string{"Cookie", cookieAnn}, 403},
 		"cut token":                   {form("form_token", ann[:len(ann)-4]), []string{"Cookie", cookieAnn}, 403},
 		"bent token":                  {form("form_token", bend(ann)), []string{"Cookie", cookieAnn}, 403},
+		"line breaks":                 {form("form_token", strings.Repeat("\n", len(ann))), []string{"Cookie", cookieAnn}, 403},
 		"not base64":                  {form("form_token", strings.Repeat("*", len(ann))), []string{"Cookie", cookieAnn}, 403},
 		"cross-site":                  {form("form_token", ann), []string{"Cookie", cookieAnn, "Sec-Fetch-Site", "cross-site"}, 403},
 		"same-site sibling":           {form("form_token", ann), []string{"Cookie", cookieAnn, "Sec-Fetch-Site", "same-site"}, 403},

@@ -92,6 +92,9 @@ func parsePHC(s string) (phc, error) {
 	if errSalt != nil || errKey != nil || !p.bearable() || len(p.salt) < 8 || len(p.salt) > 64 || len(p.key) < 16 || len(p.key) > 64 {
 		return phc{}, errPHC
 	}
+	if p.String() != s { // base64 skips line breaks, for one
+		return phc{}, errPHC
+	}
 	return p, nil
 }
 

@@ -127,13 +127,7 @@ func (s *Store) Save(r *http.Request, w http.ResponseWriter, g *sessions.Session
 				return err
 			}
 		}
-		if err := m.c.Store.CreateSession(ctx, row); err != nil {
-			return err
-		}
-		if old == "" {
-			return nil
-		}
-		return m.c.Store.EndSession(ctx, old, "replaced")
+		return m.c.Store.ReplaceSession(ctx, old, row)
 	})
 	if err != nil {
 		return err

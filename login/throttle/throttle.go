@@ -14,11 +14,11 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/latchkey-idp/latchkey/store"
@@ -149,7 +149,10 @@ func (l *Limiter) keys(a Attempt) keys {
 
 func (l *Limiter) mac(parts ...string) string {
 	h := hmac.New(sha256.New, l.key)
-	h.Write([]byte(strings.Join(parts, "\x00")))
+	for _, p := range parts { // each with its length: names are a stranger's choice
+		h.Write(binary.BigEndian.AppendUint32(nil, uint32(len(p))))
+		h.Write([]byte(p))
+	}
 	return hex.EncodeToString(h.Sum(nil))
 }
 
@@ -161,7 +164,7 @@ func network(ip netip.Addr) string {
 		bits = 56
 	}
 	p, err := ip.Prefix(bits)
-	if err != nil {
+	if err != nil || !ip.IsValid() {
 		return "none"
 	}
 	return p.String()

@@ -171,6 +171,7 @@ CREATE INDEX flows_expiry ON flows (expires_at);
 CREATE TABLE sessions (
   id TEXT NOT NULL PRIMARY KEY,
   secret_hash TEXT NOT NULL,
+  sid TEXT NOT NULL,
   user_id TEXT NOT NULL REFERENCES users (id),
   connector TEXT NOT NULL,
   amr TEXT NOT NULL,
@@ -184,6 +185,7 @@ CREATE TABLE sessions (
   user_agent TEXT NOT NULL
 );
 CREATE INDEX sessions_user ON sessions (user_id);
+CREATE INDEX sessions_sid ON sessions (sid);
 CREATE INDEX sessions_expiry ON sessions (expires_at);
 CREATE INDEX sessions_idle ON sessions ((last_seen_at + idle_ms));
 
