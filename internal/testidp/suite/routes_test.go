@@ -1,0 +1,242 @@
+package suite
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/latchkey-idp/latchkey/internal/testidp"
+	"github.com/latchkey-idp/latchkey/internal/web"
+	"github.com/latchkey-idp/latchkey/store"
+)
+
+// address gives every route of the table an address to try it at. A route without one fails the test: whoever adds a route says here
+// how it is reached, and the walk proves its guards.
+var address = map[string]string{
+	"/.well-known/oauth-authorization-server": "/.well-known/oauth-authorization-server",
+	"/.well-known/openid-configuration":       "/.well-known/openid-configuration",
+	"/account":                                "/account",
+	"/account/apps/remove":                    "/account/apps/remove",
+	"/account/sessions/end":                   "/account/sessions/end",
+	"/account/sessions/end-others":            "/account/sessions/end-others",
+	"/consent":                                "/consent?flow=x",
+	"/dev/outbox":                             "/dev/outbox",
+	"/logged-out":                             "/logged-out",
+	"/login":                                  "/login",
+	"/login/new-password":                     "/login/new-password",
+	"/logout":                                 "/logout",
+	"/oauth2/authorize":                       "/oauth2/authorize?client_id=x",
+	"/oauth2/introspect":                      "/oauth2/introspect",
+	"/oauth2/jwks":                            "/oauth2/jwks",
+	"/oauth2/logout":                          "/oauth2/logout",
+	"/oauth2/logout/confirm":                  "/oauth2/logout/confirm",
+	"/oauth2/revoke":                          "/oauth2/revoke",
+	"/oauth2/token":                           "/oauth2/token",
+	"/oauth2/userinfo":                        "/oauth2/userinfo",
+	"/preferences":                            "/preferences",
+	"/setup/{token}":                          "/setup/abcdefghijklmnopqrstuvwxyz0123456789abcdefg",
+	"/static/{hash}/{file...}":                "/static/0000000000000000/none.css",
+	"/{$}":                                    "/",
+}
+
+// crossSite are the only page routes that take a form from another site (security.md C4). The list is here a second time on purpose.
+var crossSite = []string{"POST /oauth2/authorize", "POST /oauth2/logout"}
+
+type ask struct {
+	name    string
+	header  http.Header
+	body    url.Values
+	cookies []*http.Cookie
+}
+
+func hit(t testing.TB, idp *testidp.IDP, r web.Route, a ask) testidp.Response {
+	t.Helper()
+	method, path, _ := strings.Cut(r.Pattern, " ")
+	to, ok := address[path]
+	if !ok {
+		t.Fatalf("the route %q has no address in this test: add it, so that its guards are proven", r.Pattern)
+	}
+	var body *strings.Reader = strings.NewReader(a.body.Encode())
+	req, err := http.NewRequest(method, idp.Issuer+to, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if method == http.MethodPost {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	for k, v := range a.header {
+		req.Header[k] = v
+	}
+	for _, c := range a.cookies {
+		req.AddCookie(c)
+	}
+	res, ok := try(idp.HTTP(), req)
+	if !ok {
+		t.Fatalf("%s: no answer", r.Pattern)
+	}
+	return res
+}
+
+// TestEveryRouteIsGuarded walks the route table: anonymous, cross-site, without and with a foreign form token; the headers of every answer.
+func TestEveryRouteIsGuarded(t *testing.T) {
+	t.Parallel()
+	idp := testidp.Start(t, testidp.Options{Demo: true})
+	ada, eve := idp.User(testidp.Person{Privileges: []string{"admin"}}), idp.User(testidp.Person{})
+	in, other := idp.Browser(), idp.Browser()
+	in.SignIn(in.Get(idp.Issuer+"/login"), ada)
+	page := other.SignIn(other.Get(idp.Issuer+"/login"), eve)
+	foreign := between(page.Body, `name="form_token" value="`, `"`)
+	if foreign == "" {
+		t.Fatal("no form token on the account page")
+	}
+	session := []*http.Cookie{{Name: "__Host-latchkey", Value: in.Cookie("__Host-latchkey")}, {Name: "__Host-latchkey-flow", Value: in.Cookie("__Host-latchkey-flow")}}
+	self, evil := http.Header{"Sec-Fetch-Site": {"same-origin"}, "Origin": {idp.Issuer}}, http.Header{"Sec-Fetch-Site": {"cross-site"}, "Origin": {"https://evil.example"}}
+	old, null := http.Header{"Origin": {"https://evil.example"}}, http.Header{"Origin": {"null"}, "Sec-Fetch-Site": {"cross-site"}}
+	for _, r := range idp.Server.Mux().Routes() {
+		method, _, _ := strings.Cut(r.Pattern, " ")
+		anonymous := hit(t, idp, r, ask{header: self})
+		headers(t, r, anonymous)
+		if anonymous.Status >= 500 {
+			t.Errorf("%s: anonymous %d", r.Pattern, anonymous.Status)
+		}
+		if r.Rule == "signed_in" && method == http.MethodGet && (anonymous.Status != http.StatusSeeOther || !strings.HasPrefix(anonymous.Header.Get("Location"), "/login")) {
+			t.Errorf("%s: anonymous %d to %q", r.Pattern, anonymous.Status, anonymous.Header.Get("Location"))
+		}
+		if r.Kind == "api" {
+			if c := hit(t, idp, r, ask{header: evil, cookies: session}); c.Header.Get("Set-Cookie") != "" || c.Header.Get("Access-Control-Allow-Credentials") != "" {
+				t.Errorf("%s: an API route deals in cookies", r.Pattern)
+			}
+			continue
+		}
+		if method != http.MethodPost {
+			continue
+		}
+		exempt := slices.Contains(r.Options, "cross_site_post")
+		if exempt != slices.Contains(crossSite, r.Pattern) {
+			t.Errorf("%s: takes cross-site posts: %v", r.Pattern, exempt)
+		}
+		for _, a := range []ask{
+			{"cross-site", evil, url.Values{"form_token": {foreign}}, session},
+			{"cross-site, old browser", old, nil, session},
+			{"Origin null", null, nil, session},
+			{"no token", self, nil, session},
+			{"foreign token", self, url.Values{"form_token": {foreign}}, session},
+			{"token of rubbish", self, url.Values{"form_token": {strings.Repeat("A", len(foreign))}}, session},
+			{"token in the query only", self, nil, session},
+		} {
+			before := idp.Store.Counts().Writes
+			got := hit(t, idp, r, a)
+			if exempt {
+				if got.Status != http.StatusSeeOther && got.Status != http.StatusBadRequest {
+					t.Errorf("%s, %s: %d", r.Pattern, a.name, got.Status)
+				}
+				continue
+			}
+			if got.Status != http.StatusForbidden {
+				t.Errorf("%s, %s: %d", r.Pattern, a.name, got.Status)
+			}
+			if n := idp.Store.Counts().Writes - before; n != 0 {
+				t.Errorf("%s, %s: wrote %d times", r.Pattern, a.name, n)
+			}
+		}
+	}
+	// Other methods are refused as such, and unknown paths are pages of ours.
+	for _, path := range []string{"/oauth2/token", "/login", "/account"} {
+		req, err := http.NewRequest(http.MethodDelete, idp.Issuer+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res, ok := try(idp.HTTP(), req); !ok || res.Status != http.StatusMethodNotAllowed || res.Header.Get("Allow") == "" {
+			t.Errorf("DELETE %s: %d, Allow %q", path, res.Status, res.Header.Get("Allow"))
+		}
+	}
+	for _, path := range []string{"/nothing", "/oauth2/nothing", "//account", "/%61ccount", "/x/../account", "/account/", "/account;x", "/account%2f", "/ACCOUNT"} {
+		if s, _ := idp.Get(path); s == http.StatusOK || s >= 500 { // security.md I5
+			t.Errorf("%s: %d", path, s)
+		}
+	}
+}
+
+// headers every answer carries (pages.md 9, security.md A18, C6, C7, C12).
+func headers(t testing.TB, r web.Route, res testidp.Response) {
+	t.Helper()
+	h := res.Header
+	want := map[string]string{"X-Content-Type-Options": "nosniff"}
+	if r.Kind == "page" {
+		want["X-Frame-Options"], want["Referrer-Policy"], want["Cache-Control"] = "DENY", "same-origin", "no-store"
+		csp := h.Get("Content-Security-Policy")
+		for _, d := range []string{"default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "script-src 'self'", "form-action 'self'"} {
+			if !strings.Contains(csp, d) {
+				t.Errorf("%s: the policy lacks %s: %q", r.Pattern, d, csp)
+			}
+		}
+		if strings.Contains(csp, "unsafe") {
+			t.Errorf("%s: %s", r.Pattern, csp)
+		}
+	}
+	for k, v := range want {
+		if h.Get(k) != v {
+			t.Errorf("%s: %s %q, want %q", r.Pattern, k, h.Get(k), v)
+		}
+	}
+	if h.Get("Strict-Transport-Security") == "" {
+		t.Errorf("%s: no HSTS over https", r.Pattern)
+	}
+}
+
+// TestSec_C2_CookieAttributes: every cookie of every route is __Host-, Secure, HttpOnly, Lax, on /, without a domain.
+func TestSec_C2_CookieAttributes(t *testing.T) {
+	t.Parallel()
+	idp := testidp.Start(t, testidp.Options{Demo: true})
+	ada := idp.User(testidp.Person{})
+	rp := idp.RP(store.ClientMetadata{})
+	b := idp.Browser()
+	a := rp.Start()
+	b.Consent(b.SignIn(b.Get(a.URL), ada))
+	b.Get(idp.Issuer + "/account")
+	b.Submit(b.Get(idp.Issuer+"/logout"), "logout-confirm", nil)
+	seen := map[string]bool{}
+	for _, x := range b.Log {
+		for _, c := range x.Cookies {
+			seen[c.Name] = true
+			if !strings.HasPrefix(c.Name, "__Host-") || !c.Secure || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Path != "/" || c.Domain != "" {
+				t.Errorf("%s sets %s", x.URL.Path, c.Raw)
+			}
+		}
+	}
+	if !seen["__Host-latchkey"] || !seen["__Host-latchkey-flow"] {
+		t.Errorf("cookies seen: %v", seen)
+	}
+}
+
+// TestSec_J5_BrokenDatabaseOnEveryRoute: with the database gone every route answers something, never a 500 and never "not signed in".
+func TestSec_J5_BrokenDatabaseOnEveryRoute(t *testing.T) {
+	t.Parallel()
+	gate := testidp.NewGate(t)
+	idp := testidp.Start(t, testidp.Options{URL: gate.URL, Demo: true})
+	ada := idp.User(testidp.Person{})
+	b := idp.Browser()
+	b.SignIn(b.Get(idp.Issuer+"/login"), ada)
+	session := []*http.Cookie{{Name: "__Host-latchkey", Value: b.Cookie("__Host-latchkey")}, {Name: "__Host-latchkey-flow", Value: b.Cookie("__Host-latchkey-flow")}}
+	self := http.Header{"Sec-Fetch-Site": {"same-origin"}, "Origin": {idp.Issuer}}
+	gate.Shut()
+	for _, r := range idp.Server.Mux().Routes() {
+		got := hit(t, idp, r, ask{header: self, cookies: session})
+		if got.Status >= 500 && got.Status != http.StatusServiceUnavailable {
+			t.Errorf("%s: %d %.200s", r.Pattern, got.Status, got.Body)
+		}
+		if got.Status == http.StatusServiceUnavailable && got.Header.Get("Retry-After") == "" {
+			t.Errorf("%s: 503 without Retry-After", r.Pattern)
+		}
+		if r.Rule == "signed_in" && got.Status != http.StatusServiceUnavailable {
+			t.Errorf("%s: %d to %q for somebody whose session could not be read", r.Pattern, got.Status, got.Header.Get("Location"))
+		}
+		for _, leak := range []string{"store:", "pgx", "sql:", "dial tcp", "goroutine", "127.0.0.1:"} {
+			if strings.Contains(got.Body, leak) {
+				t.Errorf("%s: the answer says %q", r.Pattern, leak)
+			}
+		}
+	}
+}
