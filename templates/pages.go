@@ -272,7 +272,6 @@ type AccountPage struct {
 	Privileges    []PrivilegeLine
 	Sessions      []SessionLine
 	Apps          []AppLine
-	Hints         []string // translation keys: what could be safer
 }
 
 func (*AccountPage) file() string { return "account.html" }

@@ -98,7 +98,6 @@ func samples(s *Set, lang string) []sample {
 			Privileges: []PrivilegeLine{{"admin", "Administrator", "Given by the set-up."}, {"user", "", ""}},
 			Sessions:   []SessionLine{{"this", "Firefox on Linux", "203.0.113.7", when, when, true}, {"other", "Safari on iPhone", "2001:db8::1", when, when, false}},
 			Apps:       []AppLine{{"notes", "Sunrise Notes", when, []string{"openid", "calendar"}}},
-			Hints:      []string{"account.sessions_lead"},
 		}, contract("account-title", "sign-out", "end-others", "account-privileges", "account-sessions", "account-apps")},
 		{"account_empty", &AccountPage{Base: base(), EmailVerified: true, Email: "ada@example.com", Sessions: []SessionLine{{"this", "Firefox on Linux", "203.0.113.7", when, when, true}}}, contract("account-title", "sign-out")},
 		{"form_post", &FormPostPage{Base: base(), Action: "https://notes.example.com/callback", Fields: []struct{ Name, Value string }{{"code", "c"}, {"state", "s"}}}, contract("form-post-response")},
