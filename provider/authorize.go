@@ -229,7 +229,7 @@ func (q *request) fositeForm() url.Values {
 // grantFacts are what the grant will remember.
 func (p *Provider) grantFacts(q *request, sess *session.Session, started, now time.Time) *Session {
 	s := &Session{UserID: sess.UserID, AuthTime: sess.AuthTime.Unix(), ACR: sess.ACR, AMR: sess.AMR, SID: sess.SID, Connector: sess.Connector,
-		Nonce: q.form.Get("nonce"), Claims: q.rawClaims, requestedAt: started.Truncate(time.Second).UTC()}
+		Nonce: q.form.Get("nonce"), Claims: q.rawClaims, requestedAt: started.Truncate(time.Second).UTC(), skew: time.Since(now).Truncate(time.Second)}
 	mayRefresh := slices.Contains(q.client.grants, "refresh_token")
 	switch {
 	case mayRefresh && slices.Contains(q.scopes, scopeOffline):

@@ -26,6 +26,7 @@ type Session struct {
 
 	// Of this request only.
 	requestedAt                    time.Time
+	skew                           time.Duration // fosite's clock minus ours; it reads the process's, we the database's
 	accessEnd, refreshEnd, codeEnd time.Time
 	idClaims                       *jwt.IDTokenClaims
 	idAlg                          string
@@ -77,7 +78,7 @@ func (s *Session) Clone() fosite.Session {
 // IDTokenClaims implements openid.Session: what fosite's own checks read.
 func (s *Session) IDTokenClaims() *jwt.IDTokenClaims {
 	if s.idClaims == nil {
-		s.idClaims = &jwt.IDTokenClaims{Subject: s.UserID, AuthTime: time.Unix(s.AuthTime, 0).UTC(), RequestedAt: s.requestedAt,
+		s.idClaims = &jwt.IDTokenClaims{Subject: s.UserID, AuthTime: time.Unix(s.AuthTime, 0).Add(s.skew).UTC(), RequestedAt: s.requestedAt.Add(s.skew),
 			AuthenticationContextClassReference: s.ACR, Nonce: s.Nonce}
 	}
 	return s.idClaims

@@ -147,7 +147,7 @@ func (s *storage) InvalidateAuthorizeCodeSession(ctx context.Context, code strin
 	if f == nil || f.code == nil || f.codeText != code {
 		return errors.New("provider: a code is redeemed that was not opened")
 	}
-	g, err := f.code.grant(f.now)
+	g, err := s.p.grantOf(f.code, f.now)
 	if err != nil {
 		return err
 	}
@@ -162,8 +162,8 @@ func (s *storage) InvalidateAuthorizeCodeSession(ctx context.Context, code strin
 	return nil
 }
 
-// grant makes the row of a code being redeemed.
-func (c *sealedCode) grant(now time.Time) (*store.Grant, error) {
+// grantOf makes the row of a code being redeemed.
+func (p *Provider) grantOf(c *sealedCode, now time.Time) (*store.Grant, error) {
 	facts, err := json.Marshal(c.Session)
 	if err != nil {
 		return nil, fmt.Errorf("provider: facts: %w", err)
@@ -172,7 +172,7 @@ func (c *sealedCode) grant(now time.Time) (*store.Grant, error) {
 		Scope: c.Scope, Audience: c.Audience, Facts: string(facts), Offline: c.Session.Offline, RTGen: 1, CreatedAt: store.At(now),
 		ExpiresAt: store.At(c.Session.accessEnd)}
 	if c.Session.Refresh {
-		g.RTExpiresAt = store.At(c.Session.refreshEnd)
+		g.RTExpiresAt = store.At(p.refreshEnd(c.Session, now))
 		g.ExpiresAt = store.At(time.Unix(c.Session.GrantEnd, 0))
 	}
 	// The row outlives the code, so that a replay is seen for as long as the code could be opened.
@@ -180,6 +180,12 @@ func (c *sealedCode) grant(now time.Time) (*store.Grant, error) {
 		g.ExpiresAt = store.At(end)
 	}
 	return g, nil
+}
+
+// refreshEnd is the idle end of a refresh token handed out now, by our clock.
+func (p *Provider) refreshEnd(s *Session, now time.Time) time.Time {
+	s.SetExpiresAt(fosite.RefreshToken, now.Add(p.c.RefreshIdle))
+	return s.refreshEnd
 }
 
 // replay revokes a grant whose code or refresh token came a second time; the event is written by whoever revoked it.
@@ -203,7 +209,7 @@ func (p *Provider) replay(ctx context.Context, gid, reason, clientID, userID str
 // spend closes a genuine code whose redemption by its own client failed: a second guess at the verifier is not given (security.md A2).
 func (p *Provider) spend(ctx context.Context, f *flow) error {
 	f.code.Session.accessEnd = f.now
-	g, err := f.code.grant(f.now)
+	g, err := p.grantOf(f.code, f.now)
 	if err != nil {
 		return err
 	}
@@ -347,7 +353,7 @@ func (s *storage) CreateRefreshTokenSession(ctx context.Context, _, _ string, r 
 	if f.grant == nil || f.replayed {
 		return nil
 	}
-	end := r.GetSession().GetExpiresAt(fosite.RefreshToken)
+	end := s.p.refreshEnd(r.GetSession().(*Session), f.now)
 	var ok bool
 	var err error
 	if f.next == f.gen {

@@ -154,7 +154,12 @@ func (s *Store) Watch(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	down := false
-	for {
+	for round := 1; ; round++ {
+		if round%60 == 0 { // once a minute
+			if err := s.measureClock(ctx); err != nil && ctx.Err() == nil {
+				s.log.WarnContext(ctx, "the database's clock was not read", "err", err)
+			}
+		}
 		n, err := s.changeCounter(ctx)
 		if ctx.Err() != nil {
 			return

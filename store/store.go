@@ -41,7 +41,8 @@ type Config struct {
 	URL    string
 	Logger *slog.Logger
 	// Now is the clock; nil = time.Now. A Tx fixes one instant.
-	Now func() time.Time
+	Now       func() time.Time
+	KeepClock bool // Now is the truth and PostgreSQL's clock is not asked: for tests that set the time
 	// Readers is how many connections read at once; on PostgreSQL the size of the whole pool. 0 = 4 on SQLite, 16 on PostgreSQL.
 	Readers int
 	// KeepEvents is how long events stay; 0 = 90 days. Purge deletes older ones.
@@ -65,8 +66,10 @@ type Counts struct {
 type Store struct {
 	engine string
 	log    *slog.Logger
-	clock  func() time.Time
 	conf   Config
+
+	ownClock func() time.Time
+	offset   atomic.Int64 // nanoseconds to add to it (clock.go)
 
 	pool   *sql.DB       // SQLite: the readers; PostgreSQL: everything
 	places chan struct{} // one per connection of pool, so that waiting for one can be bounded
@@ -84,12 +87,12 @@ type Store struct {
 
 // Open connects; it does not migrate and it does not refuse an empty schema.
 func Open(ctx context.Context, c Config) (*Store, error) {
-	s := &Store{log: c.Logger, clock: c.Now, conf: c}
+	s := &Store{log: c.Logger, ownClock: c.Now, conf: c}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	if s.clock == nil {
-		s.clock = time.Now
+	if s.ownClock == nil {
+		s.ownClock = time.Now
 	}
 	if s.conf.KeepEvents <= 0 {
 		s.conf.KeepEvents = 90 * 24 * time.Hour
@@ -110,6 +113,9 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("store: open: %w", err)
+	}
+	if err := s.measureClock(context.WithValue(ctx, upkeepKey{}, true)); err != nil {
+		return nil, errors.Join(fmt.Errorf("store: open: %w", err), s.Close())
 	}
 	return s, nil
 }
@@ -136,7 +142,7 @@ func (s *Store) Counts() Counts {
 }
 
 // Now is the store's clock, cut to the millisecond the database keeps.
-func (s *Store) Now() time.Time { return s.clock().Truncate(time.Millisecond) }
+func (s *Store) Now() time.Time { return s.Clock().Truncate(time.Millisecond) }
 
 // Ping reads one row; ErrUnavailable when that fails or takes over a second.
 func (s *Store) Ping(ctx context.Context) error {

@@ -59,6 +59,43 @@ func TestReadinessAsksOncePerSecond(t *testing.T) {
 	})
 }
 
+// TestDrainTellsWhoWatches: a proxy that asks is told before the listener closes; where nobody asks, nobody is waited for.
+func TestDrainTellsWhoWatches(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		took := func(before func(*readiness), during func(*readiness)) time.Duration {
+			r := &readiness{now: time.Now, ping: func(context.Context) error { return nil }}
+			before(r)
+			done := make(chan struct{})
+			at := time.Now()
+			go func() { r.drain(t.Context()); close(done) }()
+			during(r)
+			<-done
+			return time.Since(at)
+		}
+		ask := func(r *readiness) { _ = r.check(context.Background()) }
+		every := func(d time.Duration) func(*readiness) { return func(r *readiness) { ask(r); time.Sleep(d); ask(r) } }
+		nothing := func(*readiness) {}
+		for _, c := range []struct {
+			name           string
+			before, during func(*readiness)
+			want           time.Duration
+		}{
+			{"nobody watches", nothing, nothing, 0},
+			{"somebody looked once", ask, nothing, 0},
+			{"somebody watched, long ago", func(r *readiness) { every(time.Second)(r); time.Sleep(time.Minute) }, nothing, 0},
+			{"told at its next question", every(2 * time.Second), func(r *readiness) { time.Sleep(2 * time.Second); ask(r) }, 3 * time.Second},
+			{"does not ask again", every(2 * time.Second), nothing, 4 * time.Second},
+			{"asks rarely", every(25 * time.Second), nothing, tellTime},
+			{"asks all the time", every(time.Millisecond), nothing, time.Second},
+		} {
+			if d := took(c.before, c.during); d < c.want || d > c.want+100*time.Millisecond {
+				t.Errorf("%s: waited %v, want %v", c.name, d, c.want)
+			}
+		}
+	})
+}
+
 // TestReadinessOwnDeadline: a prober that hangs up, or a database that hangs, spoils nobody else's answer for long.
 func TestReadinessOwnDeadline(t *testing.T) {
 	t.Parallel()

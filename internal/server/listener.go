@@ -58,9 +58,10 @@ type places struct {
 	net.Listener
 	free chan struct{} // a token per place
 
-	mu   sync.Mutex
-	idle list.List                  // of net.Conn, longest idle first
-	at   map[net.Conn]*list.Element // in idle
+	mu      sync.Mutex
+	idle    list.List                  // of net.Conn, longest idle first
+	at      map[net.Conn]*list.Element // in idle
+	waiting bool                       // Accept has a connection and no place for it
 }
 
 // limited bounds the connections of l to n.
@@ -84,8 +85,9 @@ func (p *places) Accept() (net.Conn, error) {
 	select {
 	case <-p.free:
 	default:
-		p.evict()
-		<-p.free // all others end by themselves: every state has its timeout
+		p.wait(true)
+		<-p.free // where none is idle: the first that becomes so, or ends; every state has its timeout
+		p.wait(false)
 	}
 	return &placed{Conn: c, leave: sync.OnceFunc(func() { p.free <- struct{}{} })}, nil
 }
@@ -100,21 +102,29 @@ func (p *places) state(c net.Conn, s http.ConnState) {
 	}
 	if s == http.StateIdle {
 		p.at[c] = p.idle.PushBack(c)
+		if p.waiting {
+			p.evict()
+		}
 	}
 }
 
-// evict closes the connection that is idle for longest, if there is one.
-func (p *places) evict() {
+func (p *places) wait(on bool) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.waiting = on; on {
+		p.evict()
+	}
+}
+
+// evict closes the connection that is idle for longest, if there is one. The caller holds mu.
+func (p *places) evict() {
 	e := p.idle.Front()
-	if e != nil {
-		p.idle.Remove(e)
-		delete(p.at, e.Value.(net.Conn))
+	if e == nil {
+		return
 	}
-	p.mu.Unlock()
-	if e != nil {
-		go func() { _ = e.Value.(net.Conn).Close() }() // saying goodbye in TLS can take seconds
-	}
+	c := p.idle.Remove(e).(net.Conn)
+	delete(p.at, c)
+	go func() { _ = c.Close() }() // saying goodbye in TLS can take seconds
 }
 
 // placed gives its place back when it closes.

@@ -19,10 +19,65 @@ type readiness struct {
 	ping     func(context.Context) error
 	now      func() time.Time
 	draining atomic.Bool
+	told     atomic.Bool // somebody has heard that it drains
+
+	probes sync.Mutex
+	probed [2]time.Time // the two latest questions, newest first
 
 	mu    sync.Mutex // one question at a time; the others share its answer
 	asked time.Time
 	err   error
+}
+
+const (
+	// A proxy that asked for readiness twice within watchedFor is taken to send requests here, and to ask again.
+	watchedFor = 30 * time.Second
+	// It is waited for twice as long as between its questions, at least a second and at most tellTime; then toldMargin for others
+	// like it, and for requests already on their way.
+	tellTime   = 10 * time.Second
+	toldMargin = time.Second
+)
+
+// note remembers a question.
+func (r *readiness) note() {
+	r.probes.Lock()
+	defer r.probes.Unlock()
+	r.probed[1], r.probed[0] = r.probed[0], r.now()
+}
+
+// watched says how long whoever watches readiness is waited for; 0 = nobody does.
+func (r *readiness) watched() time.Duration {
+	r.probes.Lock()
+	defer r.probes.Unlock()
+	now := r.now()
+	if r.probed[1].IsZero() || now.Sub(r.probed[1]) > watchedFor {
+		return 0
+	}
+	return min(max(2*r.probed[0].Sub(r.probed[1]), time.Second), tellTime)
+}
+
+// drain turns readiness off and waits until whoever watches it knows, or ctx ends; until then requests are served as always. Closing
+// the listener and idle connections at once would break what a proxy is sending at that moment. Where nobody watches, nothing
+// is waited for.
+func (r *readiness) drain(ctx context.Context) {
+	r.draining.Store(true)
+	patience := r.watched()
+	if patience == 0 {
+		return
+	}
+	until, heard := r.now().Add(patience), false
+	t := time.NewTicker(20 * time.Millisecond)
+	defer t.Stop()
+	for r.now().Before(until) {
+		if !heard && r.told.Load() {
+			until, heard = r.now().Add(toldMargin), true
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
 }
 
 // readyCache is how long one answer of the database serves everybody (security.md I7): a probe cannot be made a load.
@@ -32,7 +87,9 @@ var errDraining = errors.New("draining: this process is about to stop")
 
 // check answers nil when ready.
 func (r *readiness) check(ctx context.Context) error {
+	r.note()
 	if r.draining.Load() {
+		r.told.Store(true)
 		return errDraining
 	}
 	r.mu.Lock()

@@ -21,7 +21,8 @@ type Addresses struct {
 	Management string // host:port of the management listener; "" = off
 }
 
-// Run serves until ctx ends, then drains: readiness goes off first, requests under way get at most 20 seconds, and Run answers nil.
+// Run serves until ctx ends, then drains: readiness goes off first, whoever watches it is told, requests under way are finished, all
+// within 20 seconds, and Run answers nil.
 // It closes the database at its end, so a Server runs once.
 func (s *Server) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, s.Close()) }()
@@ -75,7 +76,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		s.opts.Ready(at)
 	}
 
-	for ctx.Err() == nil && err == nil {
+	for ctx.Err() == nil && err == nil { // err: a listener is gone
 		select {
 		case <-ctx.Done():
 		case err = <-failed:
@@ -86,14 +87,16 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	}
 
 	started := s.now()
-	s.ready.draining.Store(true)
 	drain := s.opts.DrainTime
 	if drain == 0 {
 		drain = drainTime
 	}
-	s.log.InfoContext(work, "stopping: no new requests, the ones under way are finished", "at_most", drain)
+	s.log.InfoContext(work, "stopping: readiness is off, requests under way are finished", "at_most", drain)
 	end, cancel := context.WithTimeout(work, drain)
 	defer cancel()
+	if err == nil {
+		s.ready.drain(end)
+	}
 	if serr := pub.Shutdown(end); serr != nil {
 		// The rest had their time; cutting them off is the promise, not a failure.
 		s.log.WarnContext(work, "requests were cut off after the drain time", "after", drain)

@@ -122,6 +122,7 @@ func (s *Server) openStore(ctx context.Context) (err error) {
 	if s.store, err = openStore(ctx, s.cfg, s.log, s.now); err != nil {
 		return err
 	}
+	s.now = s.store.Clock // one clock for all processes of a database
 	// Nothing is served from a damaged file (security.md J12).
 	if err := s.store.CheckIntegrity(ctx, integrityTime); err != nil {
 		return fmt.Errorf("%w; restore a backup, or ask the database's own tools", err)

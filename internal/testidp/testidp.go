@@ -17,24 +17,14 @@ package testidp
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"errors"
 	"fmt"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -43,7 +33,6 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/config"
 	"github.com/latchkey-idp/latchkey/internal/server"
 	"github.com/latchkey-idp/latchkey/store"
-	"github.com/latchkey-idp/latchkey/store/storetest"
 )
 
 // Options of a server under test; the zero value is SQLite behind TLS.
@@ -111,7 +100,10 @@ func start(t testing.TB, o Options) (*IDP, error) {
 	if o.Plain {
 		cfg.Issuer = fmt.Sprintf("http://localhost:%d", port)
 	} else {
-		cfg.HTTP.TLS = config.TLS{CertFile: testCA().certFile, KeyFile: testCA().keyFile}
+		cfg.HTTP.TLS.CertFile, cfg.HTTP.TLS.KeyFile, err = testCA().files(t)
+		if err != nil {
+			return nil, err
+		}
 	}
 	if o.Config != nil {
 		o.Config(cfg)
@@ -273,105 +265,6 @@ func logger(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// prepared is a migrated SQLite database with signing keys: making RSA keys under the race detector is the slowest thing tests do.
-type prepared struct {
-	file []byte
-	made time.Time
-	err  error
-}
-
-// template makes it once, when it is first asked for, on a goroutine of its own: one inside a synctest bubble would make keys that
-// are valid in the bubble's time, which is the year 2000.
-var template = func() func() prepared {
-	ask, answer := make(chan struct{}, 1), make(chan prepared)
-	go func() {
-		<-ask
-		for p := prepare(); ; {
-			answer <- p
-		}
-	}()
-	return func() prepared {
-		select {
-		case ask <- struct{}{}:
-		default: // somebody else asked
-		}
-		return <-answer
-	}
-}()
-
-func prepare() (p prepared) {
-	p.made = time.Now()
-	dir, err := os.MkdirTemp("", "testidp-")
-	if err != nil {
-		return prepared{err: err}
-	}
-	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, "template.db")
-	srv, err := server.New(baseConfig("sqlite:"+path), server.Options{Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		return prepared{err: err}
-	}
-	if err := srv.Close(); err != nil {
-		return prepared{err: err}
-	}
-	if fi, err := os.Stat(path + "-wal"); err == nil && fi.Size() > 0 {
-		return prepared{err: errors.New("testidp: the closed database left a write-ahead log")}
-	}
-	p.file, p.err = os.ReadFile(path)
-	return p
-}
-
-// freshDatabase returns the URL of a database with signing keys.
-func freshDatabase(t testing.TB, engine string) string {
-	t.Helper()
-	p := template()
-	if p.err != nil {
-		t.Fatal(p.err)
-	}
-	path := filepath.Join(t.TempDir(), "latchkey.db")
-	if err := os.WriteFile(path, p.file, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	switch engine {
-	case "", "sqlite":
-		return "sqlite:" + path
-	case "postgres":
-	default:
-		t.Fatalf("unknown engine %q", engine)
-	}
-	to := storetest.URL(t, "postgres")
-	copyKeys(t, "sqlite:"+path, to)
-	return to
-}
-
-// copyKeys migrates the database to and gives it the signing keys of from.
-func copyKeys(t testing.TB, from, to string) {
-	t.Helper()
-	ctx := context.Background()
-	open := func(url string) *store.Store {
-		s, err := store.Open(ctx, store.Config{URL: url, Logger: logger(t)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
-	}
-	src, dst := open(from), open(to)
-	defer src.Close()
-	defer dst.Close()
-	if err := dst.Migrate(ctx); err != nil {
-		t.Fatal(err)
-	}
-	keys, err := src.SigningKeys(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for n := range keys {
-		if _, err := dst.CreateKey(ctx, &keys[n]); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 func freePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -379,62 +272,4 @@ func freePort() (int, error) {
 	}
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port, nil
-}
-
-// authority is the test CA with the server's certificate in files.
-type authority struct {
-	pool              *x509.CertPool
-	certFile, keyFile string
-}
-
-// testCA makes a CA and a certificate for localhost once. The files live in a folder that the operating system clears.
-var testCA = sync.OnceValue(func() *authority {
-	must := func(err error) {
-		if err != nil {
-			panic(fmt.Sprintf("testidp: test CA: %v", err))
-		}
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(err)
-	cert := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Latchkey tests"}, DNSNames: []string{"localhost"},
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		BasicConstraintsValid: true, IsCA: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, cert, cert, key.Public(), key)
-	must(err)
-	parsed, err := x509.ParseCertificate(der)
-	must(err)
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	must(err)
-	dir, err := os.MkdirTemp("", "testidp-ca-")
-	must(err)
-	a := &authority{pool: x509.NewCertPool(), certFile: filepath.Join(dir, "cert.pem"), keyFile: filepath.Join(dir, "key.pem")}
-	a.pool.AddCert(parsed)
-	must(os.WriteFile(a.certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
-	must(os.WriteFile(a.keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600))
-	return a
-})
-
-// transport connects to loopback only and trusts the test CA.
-func transport() *http.Transport {
-	d := &net.Dialer{Timeout: 10 * time.Second}
-	return &http.Transport{
-		TLSClientConfig:   &tls.Config{RootCAs: testCA().pool},
-		ForceAttemptHTTP2: true,
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			host, port, err := net.SplitHostPort(addr)
-			if err != nil {
-				return nil, err
-			}
-			if host == "localhost" {
-				host = "127.0.0.1"
-			}
-			if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-				return nil, fmt.Errorf("testidp: %s is not on this machine", addr)
-			}
-			return d.DialContext(ctx, network, net.JoinHostPort(host, port))
-		},
-	}
 }

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,18 +28,22 @@ func cookieNames(insecure bool) names {
 	return names{session: "__Host-latchkey", partial: "__Host-latchkey-partial", flow: "__Host-latchkey-flow", secure: true}
 }
 
-// setCookie sets one of ours. life 0 = until the browser closes.
+// setCookie sets one of ours. life 0 = until the browser closes, below 0 = away with it.
 func (m *Manager) setCookie(w http.ResponseWriter, name, value string, life time.Duration) {
-	http.SetCookie(w, sessions.NewCookie(name, value, &sessions.Options{
-		Path: "/", MaxAge: int(life.Seconds()), Secure: m.cookies.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
-	}))
+	maxAge := int(life.Seconds())
+	if life < 0 {
+		maxAge = -1
+	}
+	c := sessions.NewCookie(name, value, &sessions.Options{
+		Path: "/", MaxAge: maxAge, Secure: m.cookies.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	})
+	// One line for each name (RFC 6265 §4.1.1): a transaction that ran twice set it twice.
+	h := w.Header()
+	h["Set-Cookie"] = slices.DeleteFunc(h["Set-Cookie"], func(line string) bool { return strings.HasPrefix(line, name+"=") })
+	http.SetCookie(w, c)
 }
 
-func (m *Manager) dropCookie(w http.ResponseWriter, name string) {
-	http.SetCookie(w, sessions.NewCookie(name, "", &sessions.Options{
-		Path: "/", MaxAge: -1, Secure: m.cookies.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
-	}))
-}
+func (m *Manager) dropCookie(w http.ResponseWriter, name string) { m.setCookie(w, name, "", -1) }
 
 // decode returns the two halves of a cookie that one of our keys made for this name.
 func (m *Manager) decode(r *http.Request, name string) (id, secret string, ok bool) {

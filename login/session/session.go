@@ -38,7 +38,7 @@ type Config struct {
 	Store            *store.Store
 	Keys             [][]byte         // cookie keys, newest first, 64 bytes each (32 to authenticate, 32 to encrypt)
 	Insecure         bool             // http issuer (development only): names without __Host- and Secure
-	Now              func() time.Time // nil = time.Now
+	Now              func() time.Time // nil = the store's clock, which all processes share (security.md J6)
 	Idle             time.Duration    // default 12 h
 	Absolute         time.Duration    // default 7 d
 	RememberIdle     time.Duration    // with "keep me signed in"; default 14 d
@@ -87,7 +87,7 @@ func New(c Config) (*Manager, error) {
 		}
 	}
 	if c.Now == nil {
-		c.Now = time.Now
+		c.Now = c.Store.Clock
 	}
 	if c.Spawn == nil {
 		c.Spawn = func(f func()) { go f() }

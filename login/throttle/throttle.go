@@ -28,7 +28,7 @@ import (
 type Config struct {
 	Store *store.Store
 	Key   []byte           // 32 bytes: account names and addresses are kept as HMACs only
-	Now   func() time.Time // nil = time.Now
+	Now   func() time.Time // nil = the store's clock, which all processes share (security.md J6)
 }
 
 // Limiter decides whether a try may be made.
@@ -55,7 +55,7 @@ func New(c Config) (*Limiter, error) {
 		return nil, errors.New("throttle: Key needs 32 bytes")
 	}
 	if c.Now == nil {
-		c.Now = time.Now
+		c.Now = c.Store.Clock
 	}
 	return &Limiter{store: c.Store, key: c.Key, now: c.Now}, nil
 }

@@ -42,6 +42,7 @@ func OpenWith(t testing.TB, engine string, c store.Config) *store.Store {
 			c.URL = URL(t, engine)
 		}
 	}
+	c.KeepClock = c.Now != nil
 	s, err := store.Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package suite
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -33,7 +34,8 @@ func newDemo(t *testing.T) *demo {
 	if err := idp.Server.EnsureDemoClient(ctx, t.TempDir(), &client); err != nil {
 		t.Fatal(err)
 	}
-	h, err := sampleapp.New(sampleapp.Config{Issuer: idp.Issuer, ClientID: client.ID, ClientSecret: client.Secret, BaseURL: d.app})
+	h, err := sampleapp.New(sampleapp.Config{Issuer: idp.Issuer, ClientID: client.ID, ClientSecret: client.Secret, BaseURL: d.app,
+		Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +137,7 @@ func TestDemoStory(t *testing.T) {
 	other := d.User(testidp.Person{GivenName: "<b>Bob</b>", Email: "bob@example.com"})
 
 	page := b.Get(d.app+"/members").Want(403, "sorry")
-	page = b.Click(page, "sorry-exit").Want(200, "home-title")
+	b.Click(page, "sorry-exit").Want(200, "home-title")
 	page = b.Get(d.app + "/members")
 	page = b.Click(page, "sorry-sign-in").Want(200, "login-title")
 	page = b.SignIn(page, other).Want(200, "consent-title")

@@ -334,3 +334,47 @@ func TestSec_J4_DatabaseGoneAndHung(t *testing.T) {
 	gate.Resume()
 	healthy("awake")
 }
+
+// TestSec_J6_ClocksThatDiffer: one of two processes on a PostgreSQL runs ten minutes ahead, and ten behind. Codes, sessions and tokens of
+// either are good at the other, and live as long as they should.
+func TestSec_J6_ClocksThatDiffer(t *testing.T) {
+	t.Parallel()
+	for _, off := range []time.Duration{10 * time.Minute, -10 * time.Minute} {
+		t.Run(off.String(), func(t *testing.T) {
+			t.Parallel()
+			one := testidp.Start(t, testidp.Options{Engine: "postgres"})
+			o := testidp.Options{URL: one.URL}
+			o.Server.Now = func() time.Time { return time.Now().Add(off) }
+			two := testidp.Start(t, o)
+			ada := one.User(testidp.Person{})
+			m := store.ClientMetadata{GrantTypes: []string{"authorization_code", "refresh_token"}, Scope: "openid email offline_access", RedirectURIs: []string{"https://rp.example/callback"}}
+			id, secret := one.Client(m)
+			for _, way := range [][2]*testidp.IDP{{one, two}, {two, one}} {
+				from, to := way[0].RPOf(id, secret, m), way[1].RPOf(id, secret, m)
+				b := way[0].Browser()
+				a := from.Start("prompt", "login")
+				p := b.SignIn(b.Get(a.URL), ada)
+				if p.Status != 0 {
+					p = b.Consent(p)
+				}
+				r := to.Redeem(from.Code(a, p.URL), a.Verifier)
+				if r.Status != http.StatusOK {
+					t.Fatalf("the code of one at the other: %d %s", r.Status, r.Body)
+				}
+				for _, rp := range []*testidp.RP{from, to} {
+					if got := rp.Token(refresh(r.String("refresh_token"))); got.Status != http.StatusOK {
+						t.Errorf("refresh: %d %s", got.Status, got.Body)
+					}
+				}
+				got := to.Introspect(r.String("access_token"))
+				if iat, _ := got.JSON["iat"].(float64); time.Since(time.Unix(int64(iat), 0)).Abs() > 20*time.Second {
+					t.Errorf("issued at %v: %s", time.Unix(int64(iat), 0), got.Body)
+				}
+				silent := from.Start("prompt", "none")
+				from.Code(silent, b.Get(silent.URL).URL)
+				silent = from.Start("prompt", "none", "max_age", "300")
+				from.Code(silent, b.Get(silent.URL).URL)
+			}
+		})
+	}
+}
