@@ -120,7 +120,7 @@ func TestSec_A10_ParallelRedemption(t *testing.T) {
 		m.RedirectURIs = []string{rp.RedirectURI}
 		endpoints := []*testidp.RP{rp}
 		if engine == "postgres" {
-			endpoints = append(endpoints, testidp.Start(t, testidp.Options{URL: idp.URL}).RPOf(rp.ID, rp.Secret, m))
+			endpoints = append(endpoints, testidp.StartProcess(t, testidp.Options{URL: idp.URL}).RPOf(rp.ID, rp.Secret, m))
 		}
 		rounds := 40
 		if testing.Short() {

@@ -18,7 +18,7 @@ func TestSec_B3_EveryReadIsLive(t *testing.T) {
 		idp := testidp.Start(t, testidp.Options{Engine: engine})
 		endpoints := []*testidp.IDP{idp}
 		if engine == "postgres" {
-			endpoints = append(endpoints, testidp.Start(t, testidp.Options{URL: idp.URL}))
+			endpoints = append(endpoints, testidp.StartProcess(t, testidp.Options{URL: idp.URL}).IDP)
 		}
 		ctx := context.Background()
 		must := func(err error) {

@@ -59,7 +59,7 @@ func TestSec_B2_ParallelRefreshIsIdempotent(t *testing.T) {
 		m.RedirectURIs = []string{rp.RedirectURI}
 		endpoints := []*testidp.RP{rp}
 		if engine == "postgres" {
-			endpoints = append(endpoints, testidp.Start(t, testidp.Options{URL: idp.URL}).RPOf(rp.ID, "", m))
+			endpoints = append(endpoints, testidp.StartProcess(t, testidp.Options{URL: idp.URL}).RPOf(rp.ID, "", m))
 		}
 		set := tokens(t, b, rp, ada)
 		current := set.RefreshToken
