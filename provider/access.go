@@ -23,14 +23,14 @@ const maxJWT = 16 << 10
 // accessToken is an access token that verified; whether it still counts is asked of the database, every time.
 type accessToken struct {
 	accessClaims
-	opaque bool
+	kid, alg string // of the key that signed it; "" = sealed
 }
 
 // readAccess verifies an access token of either form without the database. An ID token is never one: typ is checked (RFC 9068 §4).
 func (p *Provider) readAccess(ctx context.Context, tok string) (*accessToken, error) {
 	now := p.c.Now()
 	if strings.HasPrefix(tok, prefixAccess) {
-		a := &accessToken{opaque: true}
+		a := new(accessToken)
 		if !p.c.Keys.open(prefixAccess, tok, &a.accessClaims) || now.Unix() >= a.Expires {
 			return nil, errBadToken
 		}
@@ -38,12 +38,16 @@ func (p *Provider) readAccess(ctx context.Context, tok string) (*accessToken, er
 	}
 	sum := sha256.Sum256([]byte(tok))
 	a := p.seen.get(sum)
-	if a == nil {
-		raw, err := p.verifyJWT(ctx, tok, typAccess)
+	if a != nil { // the signature was checked; the key may have been taken out of use since
+		if _, ok := p.c.Keys.verifyKey(ctx, a.kid, a.alg); !ok {
+			return nil, errBadToken
+		}
+	} else {
+		raw, h, err := p.verifyJWT(ctx, tok, typAccess)
 		if err != nil {
 			return nil, err
 		}
-		a = new(accessToken)
+		a = &accessToken{kid: h.KeyID, alg: h.Algorithm}
 		if err := json.Unmarshal(raw, &a.accessClaims); err != nil || a.Issuer != p.c.Issuer || a.ID == "" || a.ClientID == "" {
 			return nil, errBadToken
 		}
@@ -58,36 +62,35 @@ func (p *Provider) readAccess(ctx context.Context, tok string) (*accessToken, er
 }
 
 // verifyJWT checks a JWT of our own making: size and shape first, then typ, then the algorithm that belongs to its kid (security.md B7,
-// B9). It returns the payload; exp is the caller's business.
-func (p *Provider) verifyJWT(ctx context.Context, tok, typ string) ([]byte, error) {
+// B9). It returns payload and header; exp is the caller's business.
+func (p *Provider) verifyJWT(ctx context.Context, tok, typ string) (payload []byte, h jose.Header, err error) {
 	if len(tok) > maxJWT || strings.Count(tok, ".") != 2 {
-		return nil, errBadToken
+		return nil, h, errBadToken
 	}
 	jws, err := jose.ParseSignedCompact(tok, joseAlgs)
 	if err != nil || len(jws.Signatures) != 1 {
-		return nil, errBadToken
+		return nil, h, errBadToken
 	}
-	h := jws.Signatures[0].Protected
+	h = jws.Signatures[0].Protected
 	if t, _ := h.ExtraHeaders[jose.HeaderType].(string); t != typ || h.KeyID == "" || h.JSONWebKey != nil {
-		return nil, errBadToken
+		return nil, h, errBadToken
 	}
 	if _, crit := h.ExtraHeaders["crit"]; crit {
-		return nil, errBadToken
+		return nil, h, errBadToken
 	}
 	key, ok := p.c.Keys.verifyKey(ctx, h.KeyID, h.Algorithm)
 	if !ok {
-		return nil, errBadToken
+		return nil, h, errBadToken
 	}
-	raw, err := jws.Verify(key)
-	if err != nil {
-		return nil, errBadToken
+	if payload, err = jws.Verify(key); err != nil {
+		return nil, h, errBadToken
 	}
-	return raw, nil
+	return payload, h, nil
 }
 
 // hint reads an ID token given back to us; an expired one is as good (OIDC Core §3.1.2.1, RP-Initiated Logout §2).
 func (p *Provider) hint(ctx context.Context, tok string) (*idHint, error) {
-	raw, err := p.verifyJWT(ctx, tok, typJWT)
+	raw, _, err := p.verifyJWT(ctx, tok, typJWT)
 	if err != nil {
 		return nil, err
 	}

@@ -285,7 +285,7 @@ func TestSec_A16_ConsentIsAskedWhenItMust(t *testing.T) {
 	ada := idp.User(testidp.Person{GivenName: "Ada", FamilyName: "L"})
 	ctx := context.Background()
 	b := idp.Browser()
-	rp := idp.RP(refreshing(store.ClientMetadata{Name: "Wiki"}))
+	rp := idp.RP(refreshing(store.ClientMetadata{Name: "Wiki", Scope: "openid profile email phone offline_access"}))
 	tokens(t, b, rp, ada, "scope", "openid")
 	asks := func(rp *testidp.RP, more ...string) bool {
 		t.Helper()
@@ -300,6 +300,11 @@ func TestSec_A16_ConsentIsAskedWhenItMust(t *testing.T) {
 	}
 	if !asks(rp, "scope", "openid email") {
 		t.Error("a new scope is not asked")
+	}
+	tokens(t, b, rp, ada, "scope", "openid profile")
+	tokens(t, b, rp, ada, "scope", "openid phone") // one after the other, and both are remembered
+	if asks(rp, "scope", "openid profile phone") {
+		t.Error("a later consent forgot the earlier one")
 	}
 	if !asks(rp, "scope", "openid", "prompt", "consent") {
 		t.Error("prompt=consent is not asked")

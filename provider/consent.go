@@ -91,7 +91,19 @@ func (p *Provider) consentDecision(w http.ResponseWriter, r *http.Request) error
 	}
 	now := p.c.Now()
 	d := digests(q)
-	if err := p.c.Store.SaveConsent(ctx, &store.Consent{UserID: sess.UserID, ClientID: q.client.ID, Scope: q.scopes, ClaimsDigest: d.claims,
+	scopes := slices.Clone(q.scopes)
+	known, err := p.c.Store.Consent(ctx, sess.UserID, q.client.ID)
+	switch {
+	case err != nil && !isNotFound(err):
+		return err
+	case err == nil && now.Before(known.ExpiresAt.Time) && known.ClientDigest == d.client: // what was allowed before stays allowed
+		for _, s := range known.Scope {
+			if !slices.Contains(scopes, s) {
+				scopes = append(scopes, s)
+			}
+		}
+	}
+	if err := p.c.Store.SaveConsent(ctx, &store.Consent{UserID: sess.UserID, ClientID: q.client.ID, Scope: scopes, ClaimsDigest: d.claims,
 		ClientDigest: d.client, GrantedAt: store.At(now), ExpiresAt: store.At(now.Add(p.c.ConsentLife))}); err != nil {
 		return err
 	}

@@ -261,6 +261,9 @@ func TestSec_B10_KeysRotateWithoutAFailure(t *testing.T) {
 		}
 
 		// A key that leaked is retired: what it signed is void at once.
+		if s, _ := rp.UserInfo(late.AccessToken); s != 200 { // seen before, so that a remembered signature is put to the test too
+			t.Fatalf("before retiring: %d", s)
+		}
 		h3, _ := jwtClaims(t, late.AccessToken)
 		if err := idp.Server.Keys().Retire(ctx, "cli", h3["kid"].(string)); err != nil {
 			t.Fatal(err)
