@@ -110,6 +110,25 @@ func (s *Store) CreatePrivilege(ctx context.Context, actor string, p *Privilege)
 	})
 }
 
+const describePrivilege = `UPDATE privileges SET label = ?, description = ?, updated_at = ? WHERE name = ? AND deleted_at IS NULL`
+
+// DescribePrivilege changes what a privilege is called and said to be; the name in tokens never changes.
+func (s *Store) DescribePrivilege(ctx context.Context, actor, name, label, description string) error {
+	return s.Tx(ctx, func(ctx context.Context) error {
+		n, err := s.exec(ctx, describePrivilege, label, description, At(s.now(ctx)), name)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return fmt.Errorf("store: privilege %s: %w", name, ErrNotFound)
+		}
+		if err := s.Audit(ctx, actor, "privilege.describe", "privilege:"+name, map[string]string{"label": label, "description": description}); err != nil {
+			return err
+		}
+		return s.changed(ctx)
+	})
+}
+
 const (
 	endInclude    = `UPDATE privilege_includes SET ended_at = ?, ended_by = ? WHERE parent = ? AND child = ? AND ended_at IS NULL`
 	insertInclude = `INSERT INTO privilege_includes (id, parent, child, started_at, started_by, ended_by) VALUES (?, ?, ?, ?, ?, '')`

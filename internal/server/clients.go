@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -118,7 +119,7 @@ func sameMetadata(a, b store.ClientMetadata) bool {
 	return err1 == nil && err2 == nil && string(x) == string(y)
 }
 
-// syncPrivileges creates what the file defines and is not there, then sets what each includes. One that left the file stays: people
+// syncPrivileges creates what the file defines and is not there, brings labels and descriptions up to date, then sets what each includes. One that left the file stays: people
 // may hold it, and a role that vanishes with a line of text would be a surprise.
 func syncPrivileges(ctx context.Context, st *store.Store, file map[string]config.Privilege) error {
 	if len(file) == 0 {
@@ -134,10 +135,16 @@ func syncPrivileges(ctx context.Context, st *store.Store, file map[string]config
 	}
 	names := slices.Sorted(maps.Keys(file))
 	for _, name := range names {
-		if _, ok := have[name]; ok {
+		f := file[name]
+		if old, ok := have[name]; ok {
+			label, text := cmp.Or(f.Label, old.Label), cmp.Or(f.Description, old.Description)
+			if label != old.Label || text != old.Description {
+				if err := st.DescribePrivilege(ctx, actorSystem, name, label, text); err != nil {
+					return fmt.Errorf("server: privilege %s: %w", name, err)
+				}
+			}
 			continue
 		}
-		f := file[name]
 		owner, _, isRole := strings.Cut(name, ":")
 		if !isRole {
 			owner = ""
