@@ -181,6 +181,20 @@ func TestDocs_LinksLeadSomewhere(t *testing.T) {
 	}
 }
 
+// TestDocs_ShowTheExampleThatCompiles: the Go code of the guide is the package's own example.
+func TestDocs_ShowTheExampleThatCompiles(t *testing.T) {
+	t.Parallel()
+	_, rest, ok := strings.Cut(readDoc(t, "relying/example_test.go"), "func Example() {\n")
+	body, _, closed := strings.Cut(rest, "\n}\n")
+	if !ok || !closed {
+		t.Fatal("relying/example_test.go has no Example")
+	}
+	want := strings.ReplaceAll("\n"+body, "\n\t", "\n")
+	if !strings.Contains(readDoc(t, "docs/applications.md"), "```go"+want+"\n```") {
+		t.Error("docs/applications.md shows another example than relying/example_test.go")
+	}
+}
+
 // example returns the block of docs/applications.md under its marker.
 func example(t *testing.T, doc, name string) string {
 	t.Helper()
