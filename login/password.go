@@ -79,9 +79,11 @@ func (l *Login) signIn(w http.ResponseWriter, r *http.Request) error {
 		return wrap("sign-in", err)
 	case wait > 0:
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
-		return again(http.StatusTooManyRequests, templates.FormErrors{
-			Form: "login.error_locked", Args: map[string]any{"Minutes": int(math.Ceil(wait.Minutes()))},
-		})
+		text, args := "login.error_locked", map[string]any{"Minutes": int(math.Ceil(wait.Minutes()))}
+		if wait <= time.Minute {
+			text, args = "login.error_locked_seconds", map[string]any{"Seconds": int(math.Ceil(wait.Seconds()))}
+		}
+		return again(http.StatusTooManyRequests, templates.FormErrors{Form: text, Args: args})
 	case user == nil:
 		// One answer for unknown, wrong, without a password, disabled, deleted and not yet valid (security.md F8).
 		return again(http.StatusUnprocessableEntity, templates.FormErrors{Form: "login.error_wrong"})

@@ -105,7 +105,7 @@ var scopeClaims = map[string][]string{
 
 // ClaimNames lists every claim a person's tokens may carry, for discovery.
 func claimNames() []string {
-	out := []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "azp", "at_hash", "sid", "login_method", "privileges", "user_type"}
+	out := []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "azp", "at_hash", "sid", "login_method", "privileges"}
 	for _, s := range []string{scopeProfile, scopeEmail, scopePhone, scopeAddress} {
 		out = append(out, scopeClaims[s]...)
 	}

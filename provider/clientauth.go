@@ -7,11 +7,14 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
 
 	"github.com/ory/fosite"
+
+	"github.com/latchkey-idp/latchkey/internal/web"
 )
 
 // Client authentication methods (RFC 7591 §2, token_endpoint_auth_method).
@@ -40,13 +43,14 @@ func (p *Provider) authenticate(ctx context.Context, r *http.Request, form url.V
 }
 
 func (p *Provider) authenticateClient(ctx context.Context, r *http.Request, form url.Values) (*Client, error) {
-	id, secret, method, err := credentials(r, form)
+	id, secret, raw, method, err := credentials(r, form)
 	if err != nil {
 		return nil, err
 	}
+	web.LogAttrs(ctx, slog.String("client", id))
 	c, err := p.client(ctx, id)
 	if errors.Is(err, errNoClient) {
-		secretMatches(dummyHash, secret) // equal work for ids that do not exist
+		secretMatches(dummyHash, secret, raw) // equal work for ids that do not exist
 		return nil, errBadClient
 	}
 	if err != nil {
@@ -63,9 +67,9 @@ func (p *Provider) authenticateClient(ctx context.Context, r *http.Request, form
 	if method == authNone {
 		return c, nil
 	}
-	ok := secretMatches(c.SecretHash, secret)
+	ok := secretMatches(c.SecretHash, secret, raw)
 	if !c.PrevUntil.IsZero() && p.c.Now().Before(c.PrevUntil.Time) {
-		ok = secretMatches(c.PrevSecretHash, secret) || ok
+		ok = secretMatches(c.PrevSecretHash, secret, raw) || ok
 	}
 	if !ok {
 		return nil, errBadClient
@@ -75,62 +79,70 @@ func (p *Provider) authenticateClient(ctx context.Context, r *http.Request, form
 
 const dummyHash = "0000000000000000000000000000000000000000000000000000000000000000"
 
-func secretMatches(hash, secret string) bool {
-	return hash != "" && subtle.ConstantTimeCompare([]byte(HashSecret(secret)), []byte(hash)) == 1
+// secretMatches takes the secret as RFC 6749 §2.3.1 spells it, or as it came: many libraries do not form-encode it inside Basic, and then
+// "+" is a plus.
+func secretMatches(hash, secret, raw string) bool {
+	a := subtle.ConstantTimeCompare([]byte(HashSecret(secret)), []byte(hash))
+	b := 0
+	if raw != secret {
+		b = subtle.ConstantTimeCompare([]byte(HashSecret(raw)), []byte(hash))
+	}
+	return hash != "" && a|b == 1
 }
 
 // credentials finds the one method a request uses (RFC 6749 §2.3: never more than one).
-func credentials(r *http.Request, form url.Values) (id, secret, method string, err error) {
+func credentials(r *http.Request, form url.Values) (id, secret, raw, method string, err error) {
 	if form.Has("client_assertion") || form.Has("client_assertion_type") {
-		return "", "", "", errBadClient
+		return "", "", "", "", errBadClient
 	}
 	auth := r.Header.Values("Authorization")
 	if len(auth) > 1 {
-		return "", "", "", fosite.ErrInvalidRequest.WithHint("More than one Authorization header.")
+		return "", "", "", "", fosite.ErrInvalidRequest.WithHint("More than one Authorization header.")
 	}
 	if len(auth) == 1 {
 		scheme, rest, _ := strings.Cut(auth[0], " ")
 		if !strings.EqualFold(scheme, "Basic") {
-			return "", "", "", errBadClient
+			return "", "", "", "", errBadClient
 		}
 		if form.Has("client_secret") {
-			return "", "", "", fosite.ErrInvalidRequest.WithHint("The client authenticated twice: use either the Authorization header or the body.")
+			return "", "", "", "", fosite.ErrInvalidRequest.WithHint("The client authenticated twice: use either the Authorization header or the body.")
 		}
-		id, secret, ok := basic(rest)
+		id, secret, raw, ok := basic(rest)
 		if !ok || id == "" {
-			return "", "", "", errBadClient
+			return "", "", "", "", errBadClient
 		}
 		// RFC 6749 §3.2.1: client_id in the body is allowed beside Basic, another one is not.
 		if b := form.Get("client_id"); b != "" && b != id {
-			return "", "", "", fosite.ErrInvalidRequest.WithHint("The body names another client than the Authorization header.")
+			return "", "", "", "", fosite.ErrInvalidRequest.WithHint("The body names another client than the Authorization header.")
 		}
-		return id, secret, authBasic, nil
+		return id, secret, raw, authBasic, nil
 	}
 	id = form.Get("client_id")
 	if id == "" {
-		return "", "", "", errBadClient
+		return "", "", "", "", errBadClient
 	}
 	if form.Has("client_secret") {
-		return id, form.Get("client_secret"), authPost, nil
+		return id, form.Get("client_secret"), form.Get("client_secret"), authPost, nil
 	}
-	return id, "", authNone, nil
+	return id, "", "", authNone, nil
 }
 
 // basic decodes RFC 6749 §2.3.1: both halves are form-encoded inside Basic; libraries that forget it are met where decoding fails.
-func basic(b string) (id, secret string, ok bool) {
-	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(b))
+func basic(b string) (id, secret, raw string, ok bool) {
+	both, err := base64.StdEncoding.DecodeString(strings.TrimSpace(b))
 	if err != nil {
-		return "", "", false
+		return "", "", "", false
 	}
-	id, secret, ok = strings.Cut(string(raw), ":")
+	id, raw, ok = strings.Cut(string(both), ":")
 	if !ok {
-		return "", "", false
+		return "", "", "", false
 	}
+	secret = raw
 	if d, err := url.QueryUnescape(id); err == nil {
 		id = d
 	}
 	if d, err := url.QueryUnescape(secret); err == nil {
 		secret = d
 	}
-	return id, secret, true
+	return id, secret, raw, true
 }

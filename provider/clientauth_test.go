@@ -40,9 +40,29 @@ func TestClientCredentialsAreReadOneWay(t *testing.T) {
 		if c.form == nil {
 			c.form = url.Values{}
 		}
-		id, secret, meth, err := credentials(r, c.form)
+		id, secret, _, meth, err := credentials(r, c.form)
 		if (err != nil) != c.bad || id != c.id || secret != c.secret || meth != c.meth {
 			t.Errorf("%s: %q %q %q %v", name, id, secret, meth, err)
 		}
+	}
+}
+
+// Half of all base64 secrets hold a "+", and curl and many libraries do not form-encode inside Basic: both spellings are met.
+func TestSecretsAreTakenInEitherSpelling(t *testing.T) {
+	t.Parallel()
+	hash := HashSecret("a+b/c=")
+	for sent, ok := range map[string]bool{"a+b/c=": true, "a%2Bb%2Fc%3D": true, "a b/c=": false, "a+b/c": false, "": false} {
+		r := httptest.NewRequest("POST", "/oauth2/token", nil)
+		r.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("app:"+sent)))
+		_, secret, raw, _, err := credentials(r, url.Values{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := secretMatches(hash, secret, raw); got != ok {
+			t.Errorf("%q: %v", sent, got)
+		}
+	}
+	if secretMatches("", "", "") {
+		t.Error("no secret matched no secret")
 	}
 }

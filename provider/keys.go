@@ -228,6 +228,12 @@ func (s *keySnapshot) pick(alg string, now time.Time) *store.SigningKey {
 	return early
 }
 
+// ErrNoSuchKey: no key has this id.
+var ErrNoSuchKey = errors.New("provider: no key has this id")
+
+// ErrNextKeyWaits: a rotation is under way; its key is published and does not sign yet.
+var ErrNextKeyWaits = errors.New("provider: the next key is published already and signs in less than a day")
+
 // errNoKey: nothing signs this algorithm now.
 var errNoKey = errors.New("provider: no active key")
 
@@ -349,7 +355,11 @@ func (k *KeySet) Rotate(ctx context.Context, actor, alg string, now bool) ([]str
 		if err != nil {
 			return kids, err
 		}
-		if err := k.c.Store.ReplaceKeys(ctx, actor, row, active, active.Add(k.verifyLife(a))); err != nil {
+		err = k.c.Store.ReplaceKeys(ctx, actor, row, active, active.Add(k.verifyLife(a)))
+		if errors.Is(err, store.ErrConflict) {
+			return kids, fmt.Errorf("%w (%s)", ErrNextKeyWaits, a)
+		}
+		if err != nil {
 			return kids, fmt.Errorf("provider: rotate %s: %w", a, err)
 		}
 		kids = append(kids, row.KID)
@@ -360,7 +370,11 @@ func (k *KeySet) Rotate(ctx context.Context, actor, alg string, now bool) ([]str
 // Retire takes a key out of use at once: it neither signs nor verifies afterwards, and leaves the JWKS. For a key that leaked.
 func (k *KeySet) Retire(ctx context.Context, actor, kid string) error {
 	now := k.c.Now()
-	if err := k.c.Store.RetireKey(ctx, actor, kid, now, now); err != nil {
+	err := k.c.Store.RetireKey(ctx, actor, kid, now, now)
+	if errors.Is(err, store.ErrNotFound) {
+		return ErrNoSuchKey
+	}
+	if err != nil {
 		return fmt.Errorf("provider: retire key %s: %w", kid, err)
 	}
 	return k.Ensure(ctx)
@@ -369,6 +383,9 @@ func (k *KeySet) Retire(ctx context.Context, actor, kid string) error {
 // Reseal seals every key anew under the newest master key; the number of rows it changed.
 func (k *KeySet) Reseal(ctx context.Context, actor string) (int, error) {
 	n, err := k.c.Store.ResealKeys(ctx, actor, func(r store.SigningKey) (string, string, error) {
+		if r.MasterKID == k.c.Master.ID() {
+			return r.PrivateSealed, r.MasterKID, nil
+		}
 		raw, err := k.c.Master.Open(r.PrivateSealed, keyAAD(r.KID))
 		if err != nil {
 			return "", "", err

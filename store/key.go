@@ -136,6 +136,9 @@ func (s *Store) ResealKeys(ctx context.Context, actor string, reseal func(Signin
 			}
 			n++
 		}
+		if n == 0 {
+			return nil
+		}
 		if err := s.Audit(ctx, actor, "key.reseal", "keys", map[string]int{"keys": n}); err != nil {
 			return err
 		}

@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -19,7 +22,7 @@ func (a *app) clientCmd() *cobra.Command {
 }
 
 func (a *app) clientAdd() *cobra.Command {
-	var id string
+	var id, metadata string
 	var m store.ClientMetadata
 	var public, native, noPKCE bool
 	cmd := &cobra.Command{
@@ -32,6 +35,14 @@ An app on the person's own device:  latchkey client add --name CLI --public --na
 A service that acts for itself:     latchkey client add --name Robot --grant-type client_credentials`,
 		Args: args(),
 		RunE: a.console(func(ctx context.Context, c *server.Console, _ []string) error {
+			if metadata != "" {
+				if err := a.readMetadata(metadata, &m); err != nil {
+					return err
+				}
+			}
+			if m.Name == "" {
+				return usagef("give it a name with --name: people read it when they are asked for consent")
+			}
 			if public {
 				m.TokenEndpointAuth = "none"
 			}
@@ -68,12 +79,32 @@ A service that acts for itself:     latchkey client add --name Robot --grant-typ
 	f.StringVar(&m.LogoURI, "logo-uri", "", "its logo")
 	f.StringVar(&m.IDTokenAlg, "id-token-alg", "", "signature of its ID tokens: RS256 (default), ES256, EdDSA, PS256")
 	f.StringSliceVar(&m.Resources, "resource", nil, "audience it serves as an API; may be repeated")
+	f.StringVar(&metadata, "metadata", "", "file with any further settings as JSON, by the names of the configuration file; - reads standard input")
 	f.BoolVar(&public, "public", false, "it cannot keep a secret: an app in the browser or on a device")
 	f.BoolVar(&native, "native", false, "it runs on the person's own device: loopback ports may differ")
 	f.BoolVar(&m.FirstParty, "first-party", false, "it is yours: people are not asked for consent")
 	f.BoolVar(&noPKCE, "no-pkce", false, "old software that cannot do PKCE; only with a secret")
 	a.jsonFlag(cmd)
 	return cmd
+}
+
+// readMetadata reads settings strictly: a name that is not known is an error, not a wish unheard.
+func (a *app) readMetadata(path string, m *store.ClientMetadata) error {
+	in := a.in
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return usagef("--metadata: %v", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	dec := json.NewDecoder(io.LimitReader(in, 1<<20))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(m); err != nil {
+		return usagef("--metadata: %s is not the JSON of a client: %s", path, strings.TrimPrefix(err.Error(), "json: "))
+	}
+	return nil
 }
 
 func (a *app) clientList() *cobra.Command {

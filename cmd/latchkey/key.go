@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -61,6 +63,9 @@ which keep the published keys for a while never meet an unknown one. The keys be
 				return err
 			}
 			kids, err := keys.Rotate(ctx, actor, alg, now)
+			if errors.Is(err, server.ErrNextKeyWaits) {
+				return errors.New("the next keys are published already and sign in less than a day; latchkey key list shows when. In an emergency use --now")
+			}
 			if err != nil {
 				return err
 			}
@@ -89,7 +94,11 @@ func (a *app) keyRetire() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := keys.Retire(ctx, actor, args[0]); err != nil {
+			err = keys.Retire(ctx, actor, args[0])
+			if errors.Is(err, server.ErrNoSuchKey) {
+				return fmt.Errorf("there is no key %q; latchkey key list shows them", args[0])
+			}
+			if err != nil {
 				return err
 			}
 			a.printf("%s neither signs nor verifies any more. Running servers follow within seconds.\n", args[0])

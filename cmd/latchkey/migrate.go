@@ -49,6 +49,10 @@ latchkey serve does the same when it starts. Back the database up first.`,
 			if err := c.Store.Migrate(ctx); err != nil {
 				return err
 			}
+			if have == want {
+				a.printf("The database (%s) has version %d already; there was nothing to do.\n", c.Store.Engine(), have)
+				return nil
+			}
 			a.printf("The database (%s) went from version %d to %d.\n", c.Store.Engine(), have, want)
 			return nil
 		},

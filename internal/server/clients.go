@@ -29,19 +29,9 @@ const actorSystem = "system"
 // history stay, and putting it back is enough to undo a mistake. Nothing is written where nothing changed, so that starting
 // ten processes leaves one line in the audit log.
 func syncClients(ctx context.Context, st *store.Store, file []fileClient) error {
-	have := map[string]*store.Client{}
-	for after := ""; ; {
-		page, err := st.Clients(ctx, after, 500)
-		if err != nil {
-			return fmt.Errorf("server: read clients: %w", err)
-		}
-		if len(page) == 0 {
-			break
-		}
-		after = page[len(page)-1].ID
-		for i := range page {
-			have[page[i].ID] = &page[i]
-		}
+	have, err := allClients(ctx, st)
+	if err != nil {
+		return err
 	}
 	if err := checkFileClients(ctx, st, file, have); err != nil {
 		return err
@@ -63,6 +53,24 @@ func syncClients(ctx context.Context, st *store.Store, file []fileClient) error 
 	return nil
 }
 
+// allClients by id.
+func allClients(ctx context.Context, st *store.Store) (map[string]*store.Client, error) {
+	have := map[string]*store.Client{}
+	for after := ""; ; {
+		page, err := st.Clients(ctx, after, 500)
+		if err != nil {
+			return nil, fmt.Errorf("server: read clients: %w", err)
+		}
+		if len(page) == 0 {
+			return have, nil
+		}
+		after = page[len(page)-1].ID
+		for i := range page {
+			have[page[i].ID] = &page[i]
+		}
+	}
+}
+
 // checkFileClients says everything that is wrong before anything is written.
 func checkFileClients(ctx context.Context, st *store.Store, file []fileClient, have map[string]*store.Client) error {
 	rows, err := st.Privileges(ctx)
@@ -73,6 +81,13 @@ func checkFileClients(ctx context.Context, st *store.Store, file []fileClient, h
 	for _, p := range rows {
 		known[p.Name] = true
 	}
+	uris := map[string][]string{}
+	for id, c := range have {
+		uris[id] = c.Metadata.RedirectURIs
+	}
+	for _, f := range file {
+		uris[f.id] = f.meta.RedirectURIs
+	}
 	var bad config.Error
 	for i, f := range file {
 		add := func(text string) {
@@ -80,6 +95,9 @@ func checkFileClients(ctx context.Context, st *store.Store, file []fileClient, h
 		}
 		if c := have[f.id]; c != nil && c.Source != SourceConfig {
 			add("was also registered in the database; remove it there (latchkey client remove) or here")
+		}
+		if err := sharedScheme(f.id, f.meta.RedirectURIs, uris); err != nil {
+			add(err.Error())
 		}
 		if err := CheckClient(f.id, f.meta, func(name string) bool { return known[name] }); err != nil {
 			for _, line := range strings.Split(err.Error(), "\n") {
@@ -99,16 +117,26 @@ func syncClient(ctx context.Context, st *store.Store, f fileClient, c *store.Cli
 		if err := st.CreateClient(ctx, actorSystem, c); err != nil {
 			return err
 		}
-	} else if !sameMetadata(c.Metadata, f.meta) || c.SecretHash != f.secretHash {
+	} else if err := bringUpToDate(ctx, st, c, f.meta, f.secretHash); err != nil {
+		return err
+	}
+	if f.disabled != !c.DisabledAt.IsZero() {
+		return st.SetClientDisabled(ctx, actorSystem, f.id, f.disabled)
+	}
+	return nil
+}
+
+// bringUpToDate writes what differs. The secret that left the file is dead at once: it may have left because it leaked.
+func bringUpToDate(ctx context.Context, st *store.Store, c *store.Client, meta store.ClientMetadata, secretHash string) error {
+	if !sameMetadata(c.Metadata, meta) {
 		next := *c
-		// The secret that left the file is dead at once: it may have left because it leaked.
-		next.Metadata, next.SecretHash, next.PrevSecretHash, next.PrevUntil = f.meta, f.secretHash, "", store.Time{}
+		next.Metadata = meta
 		if err := st.UpdateClient(ctx, actorSystem, &next); err != nil {
 			return err
 		}
 	}
-	if f.disabled != !c.DisabledAt.IsZero() {
-		return st.SetClientDisabled(ctx, actorSystem, f.id, f.disabled)
+	if c.SecretHash != secretHash {
+		return st.RotateClientSecret(ctx, actorSystem, c.ID, secretHash, 0)
 	}
 	return nil
 }

@@ -16,6 +16,12 @@ import (
 	"github.com/latchkey-idp/latchkey/store"
 )
 
+// Errors of Console's keys that the command line has words of its own for.
+var (
+	ErrNextKeyWaits = provider.ErrNextKeyWaits
+	ErrNoSuchKey    = provider.ErrNoSuchKey
+)
+
 // Console is what the command line works with: the database and the keys of the server, without the server. It may be open while
 // any number of servers run on the same database.
 type Console struct {
@@ -132,6 +138,17 @@ func (c *Console) NewClient(ctx context.Context, actor, id string, m store.Clien
 		return nil, "", err
 	}
 	if err := CheckClient(id, m, known.Has); err != nil {
+		return nil, "", err
+	}
+	all, err := allClients(ctx, c.Store)
+	if err != nil {
+		return nil, "", err
+	}
+	uris := map[string][]string{}
+	for other, row := range all {
+		uris[other] = row.Metadata.RedirectURIs
+	}
+	if err := sharedScheme(id, m.RedirectURIs, uris); err != nil {
 		return nil, "", err
 	}
 	cl, secret := &store.Client{ID: id, Source: SourceAdmin, Metadata: m}, ""

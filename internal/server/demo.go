@@ -78,9 +78,7 @@ func (s *Server) EnsureDemoClient(ctx context.Context, dir string, app *DemoClie
 		case errors.Is(err, store.ErrNotFound):
 			err = s.store.CreateClient(ctx, actorSystem, &store.Client{ID: app.ID, Source: SourceAdmin, SecretHash: want, Metadata: meta})
 		case err == nil && (c.SecretHash != want || !sameMetadata(c.Metadata, meta)):
-			next := *c
-			next.SecretHash, next.Metadata = want, meta
-			err = s.store.UpdateClient(ctx, actorSystem, &next)
+			err = bringUpToDate(ctx, s.store, c, meta, want)
 		}
 		if errors.Is(err, store.ErrConflict) && try < 3 {
 			continue // somebody else wrote it meanwhile: look again

@@ -32,6 +32,9 @@ var mayImport = map[string][]string{
 	"login/password":     {},
 	"internal/privilege": {},
 	"internal/opload":    {},
+	"connectors":         {},
+
+	"connectors/connectortest": {"connectors"},
 }
 
 // onlyIn keeps third parties where they belong.
@@ -50,8 +53,8 @@ var onlyIn = map[string][]string{
 	"testing":                             {"store/storetest"},
 	"github.com/rogpeppe/go-internal":     {},
 	"github.com/chromedp/chromedp":        {},
-	"golang.org/x/oauth2":                 {"relying"},
-	"github.com/coreos/go-oidc/v3":        {"relying"},
+	"golang.org/x/oauth2":                 {"relying", "connectors"},
+	"github.com/coreos/go-oidc/v3":        {"relying", "connectors"},
 	"golang.org/x/crypto/argon2":          {"login/password"},
 	"github.com/gorilla/securecookie":     {"login/session", "relying"},
 	"net/http/pprof":                      {"internal/server", "internal/opload"},

@@ -6,6 +6,7 @@ import (
 
 	"github.com/latchkey-idp/latchkey/internal/config"
 	"github.com/latchkey-idp/latchkey/internal/server"
+	"github.com/latchkey-idp/latchkey/provider"
 	"github.com/latchkey-idp/latchkey/store"
 )
 
@@ -34,6 +35,26 @@ func TestPrivilegesOfTheFileAreKeptUpToDate(t *testing.T) {
 		}
 		if got := list[i]; got.Label != want.Label || got.Description != want.Description || !slices.Equal(got.Includes, want.Includes) {
 			t.Errorf("got %+v, want %+v", got, want)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A secret changed in the file takes the place of the old one, which is dead at once: it may have left because it leaked.
+func TestSecretsOfTheFileAreKeptUpToDate(t *testing.T) {
+	t.Parallel()
+	c := testConfig(t)
+	for _, secret := range []string{"the first secret of thirty-two characters", "the next secret of thirty-two characters"} {
+		c.Clients = []config.Client{{ID: "wiki", Secret: config.NewSecret(secret), Name: "Wiki", RedirectURIs: []string{"https://wiki.example/cb"}}}
+		s := newServer(t, c, server.Options{})
+		row, err := s.Store().Client(t.Context(), "wiki")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if row.SecretHash != provider.HashSecret(secret) || row.PrevSecretHash != "" {
+			t.Errorf("the secret in force is not the file's (previous %q)", row.PrevSecretHash)
 		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)

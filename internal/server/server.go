@@ -176,7 +176,8 @@ func (s *Server) openPages(context.Context) (err error) {
 
 func (s *Server) build(context.Context) (err error) {
 	// Each of the two gets the other's one function; provider is made second and is there before the first request.
-	limiter, err := throttle.New(throttle.Config{Store: s.store, Key: s.master.Derive("throttle"), Now: s.now})
+	limiter, err := throttle.New(throttle.Config{Store: s.store, Key: s.master.Derive("throttle"), Now: s.now,
+		DelayAfter: s.cfg.Limits.Login.DelayAfter, LockAfter: s.cfg.Limits.Login.LockAfter, LockFor: s.cfg.Limits.Login.LockFor})
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ func (c *CORS) apply(h http.Header, r *http.Request) bool {
 
 var (
 	anyOrigin      = []string{"*"}
-	exposedHeaders = []string{"WWW-Authenticate, Retry-After, DPoP-Nonce"}
+	exposedHeaders = []string{"WWW-Authenticate, Retry-After"}
 )
 
 // preflight answers OPTIONS for one path.
@@ -49,7 +49,7 @@ func (p *preflight) answer(w http.ResponseWriter, r *http.Request) error {
 	h := w.Header()
 	if p.cors.apply(h, r) {
 		h.Set("Access-Control-Allow-Methods", strings.Join(p.methods, ", "))
-		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, DPoP")
+		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
 		h.Set("Access-Control-Max-Age", "600")
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -62,6 +62,7 @@ func TestSec_I2_ClientAddress(t *testing.T) {
 		"empty header":                   {proxy, []string{""}, "10.0.0.1"},
 		"rubbish":                        {proxy, []string{"unknown"}, "10.0.0.1"},
 		"rubbish at the end":             {proxy, []string{"198.51.100.7, _hidden"}, "10.0.0.1"},
+		"rubbish behind a proxy of ours": {proxy, []string{"198.51.100.7, unknown, 10.0.0.2"}, "10.0.0.1"},
 		"rubbish before, never reached":  {proxy, []string{"unknown, 198.51.100.7"}, "198.51.100.7"},
 		"trailing comma":                 {proxy, []string{"198.51.100.7,"}, "10.0.0.1"},
 		"with port":                      {proxy, []string{"198.51.100.7:1234"}, "198.51.100.7"},

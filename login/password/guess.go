@@ -67,8 +67,8 @@ func (g *guesser) load() {
 func (g *guesser) bits(pw string, own []string) float64 {
 	g.once.Do(g.load)
 	typed := []rune(norm.NFKC.String(pw))
-	if len(typed) > 256 { // long enough; the search below is quadratic in places
-		typed = typed[:256]
+	if len(typed) > 128 { // long enough to judge by; the search below is quadratic in places
+		typed = typed[:128]
 	}
 	plain := make([]rune, len(typed)) // lower case
 	leet := make([]rune, len(typed))  // and with digits and signs read as the letters they stand for

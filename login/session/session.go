@@ -250,7 +250,8 @@ func (m *Manager) currentID(r *http.Request) string {
 	return ""
 }
 
-// SID is the sid claim: derived from the session's id, so that neither cookie nor row can be guessed from it.
+// SID is the sid claim for the sid of a session's row: derived, so that neither cookie nor row can be guessed from it. It stays when the
+// same person signs in again in the same browser, and the session's id does not.
 func SID(sessionID string) string {
 	h := sha256.Sum256([]byte("latchkey/sid\x00" + sessionID))
 	return base64.RawURLEncoding.EncodeToString(h[:16])

@@ -15,50 +15,58 @@ type rule struct {
 	delay   func(n int64) time.Duration
 }
 
-const lock = 15 * time.Minute
+// limits are the operator's numbers; everything else follows from them.
+type limits struct {
+	delayAfter, lockAfter int64
+	lock                  time.Duration
+}
 
 // rules of an attempt. A known device has a lane of its own: nothing that happens elsewhere slows it down (security.md F6).
-func (k keys) rules(known bool) []rule {
+func (n limits) rules(k keys, known bool) []rule {
 	const day = 24 * time.Hour
 	if known {
-		return []rule{{k.device, day, true, laneDelay}}
+		return []rule{{k.device, day, true, n.lane}}
 	}
 	return []rule{
-		{k.pair, day, true, laneDelay},
-		{k.account, day, true, accountDelay},
-		{k.network, time.Hour, false, networkDelay},
+		{k.pair, day, true, n.lane},
+		{k.account, day, true, n.account},
+		{k.network, time.Hour, false, n.network},
 	}
 }
 
-// laneDelay: one account from one network, or from one known device. Five tries are free, then 1, 2, 4, 8, 16 s, and from the tenth
+// lane: one account from one network, or from one known device. By default five tries are free, then 1, 2, 4, 8, 16 s, and from the tenth
 // failure on 15 minutes.
-func laneDelay(n int64) time.Duration {
+func (n limits) lane(tries int64) time.Duration {
 	switch {
-	case n < 5:
+	case tries < n.delayAfter:
 		return 0
-	case n >= 10:
-		return lock
+	case tries >= n.lockAfter || tries-n.delayAfter > 20:
+		return n.lock
 	}
-	return time.Second << (n - 5)
+	return min(time.Second<<(tries-n.delayAfter), n.lock)
 }
 
-// accountDelay: one account from everywhere at once. It grows slowly, because the owner may be among those who try: free up to 30
-// tries, 15 minutes from the hundredth on, which is where SP 800-63B-4 §3.2.2 wants an end to it.
-func accountDelay(n int64) time.Duration { return grow(n, 30, 100) }
+// account: one account from everywhere at once. It grows slowly, because the owner may be among those who try: by default free up to 10
+// tries, the lock from the hundredth on, which is where SP 800-63B-4 §3.2.2 wants an end to it.
+func (n limits) account(tries int64) time.Duration {
+	return n.grow(tries, 2*n.delayAfter, min(10*n.lockAfter, 100))
+}
 
-// networkDelay: one network, all accounts (stuffing). Many honest people may share it.
-func networkDelay(n int64) time.Duration { return grow(n, 100, 200) }
+// network: one network, all accounts (stuffing). Many honest people may share it: by default 100 free, the lock from the 200th on.
+func (n limits) network(tries int64) time.Duration {
+	return n.grow(tries, 20*n.delayAfter, 20*n.lockAfter)
+}
 
-// grow is nothing below from, doubles steadily from one second, and is the lock at to.
-func grow(n, from, to int64) time.Duration {
+// grow is nothing below from, rises steadily from one second, and is the lock at to.
+func (n limits) grow(tries, from, to int64) time.Duration {
 	switch {
-	case n < from:
+	case tries < from:
 		return 0
-	case n >= to:
-		return lock
+	case tries >= to:
+		return n.lock
 	}
-	part := float64(n-from) / float64(to-from)
-	return time.Duration(float64(time.Second) * math.Pow(lock.Seconds(), part))
+	part := float64(tries-from) / float64(to-from)
+	return time.Duration(float64(time.Second) * math.Pow(n.lock.Seconds(), part))
 }
 
 // decide is pure: how long until every counter is content.

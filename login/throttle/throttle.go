@@ -11,6 +11,7 @@
 package throttle
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -29,13 +30,19 @@ type Config struct {
 	Store *store.Store
 	Key   []byte           // 32 bytes: account names and addresses are kept as HMACs only
 	Now   func() time.Time // nil = the store's clock, which all processes share (security.md J6)
+
+	// One account from one network: the failure from which on each further try waits longer, and the one from which on tries are refused
+	// for LockFor. What an account stands from everywhere, and a network for all accounts, follows from them. Zero: 5, 10, 15 minutes.
+	DelayAfter, LockAfter int
+	LockFor               time.Duration
 }
 
 // Limiter decides whether a try may be made.
 type Limiter struct {
-	store *store.Store
-	key   []byte
-	now   func() time.Time
+	store  *store.Store
+	key    []byte
+	now    func() time.Time
+	limits limits
 }
 
 // Attempt is one try.
@@ -57,7 +64,11 @@ func New(c Config) (*Limiter, error) {
 	if c.Now == nil {
 		c.Now = c.Store.Clock
 	}
-	return &Limiter{store: c.Store, key: c.Key, now: c.Now}, nil
+	n := limits{int64(cmp.Or(c.DelayAfter, 5)), int64(cmp.Or(c.LockAfter, 10)), cmp.Or(c.LockFor, 15*time.Minute)}
+	if n.delayAfter < 1 || n.lockAfter <= n.delayAfter || n.lockAfter > 100 || n.lock < time.Minute {
+		return nil, errors.New("throttle: the numbers do not rise")
+	}
+	return &Limiter{store: c.Store, key: c.Key, now: c.Now, limits: n}, nil
 }
 
 // How long a device is known after a sign-in from it.
@@ -73,7 +84,7 @@ func (l *Limiter) Check(ctx context.Context, a Attempt) (wait time.Duration, err
 			return 0, fmt.Errorf("throttle: %w", err)
 		}
 	}
-	rules := k.rules(known)
+	rules := l.limits.rules(k, known)
 	names := make([]string, len(rules))
 	for i, r := range rules {
 		names[i] = r.key
@@ -105,7 +116,7 @@ func (l *Limiter) Check(ctx context.Context, a Attempt) (wait time.Duration, err
 
 // Failed notes that the try was wrong. It is called before anything is answered; on an error nothing may be answered but 503.
 func (l *Limiter) Failed(ctx context.Context, a Attempt) error {
-	for _, r := range l.keys(a).rules(false) {
+	for _, r := range l.limits.rules(l.keys(a), false) {
 		if r.reserve {
 			continue // counted already
 		}
