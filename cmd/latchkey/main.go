@@ -24,9 +24,18 @@ import (
 )
 
 func main() {
-	// The first signal ends ctx and gives the default behaviour back, so that a second one ends the process at once.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
+	// The first signal ends ctx, and the second the process. Both are taken from one channel: were the second left to the default
+	// behaviour, one that comes before that is restored would be swallowed.
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		cancel()
+		if s, ok := (<-signals).(syscall.Signal); ok {
+			os.Exit(128 + int(s)) // as shells count
+		}
+	}()
 	err := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	if errors.Is(err, context.Canceled) {
 		err = exitError{130, errors.New("interrupted")} // 128 + SIGINT, as shells count
