@@ -220,7 +220,7 @@ func visiblePrivileges(effective []string, c *Client) []string {
 // reserved names no operator setting may occupy (security.md A19).
 var reserved = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "azp", "nonce", "auth_time", "acr", "amr", "at_hash", "c_hash",
 	"s_hash", "sid", "cnf", "client_id", "scope", "active", "gid", "token_type", "email", "email_verified", "phone_number",
-	"phone_number_verified", "name", "user_type", "login_method"}
+	"phone_number_verified", "name", "user_type", "login_method", "username"}
 
 // putPath sets a possibly nested name (realm_access.roles). A reserved name is ignored in favour of "privileges".
 func putPath(out map[string]any, path string, v any) {

@@ -145,5 +145,11 @@ func (p *Provider) client(ctx context.Context, id string) (*Client, error) {
 	if !row.DisabledAt.IsZero() {
 		return nil, errNoClient
 	}
-	return newClient(row), nil
+	// The row is shared and never changes; a changed client is another row.
+	if v, ok := p.views.Load(id); ok && v.(*Client).Client == row {
+		return v.(*Client), nil
+	}
+	c := newClient(row)
+	p.views.Store(id, c)
+	return c, nil
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -51,6 +52,7 @@ type Provider struct {
 	fosite    *fosite.Fosite
 	discovery []byte
 	seen      *verified
+	views     sync.Map // client id -> *Client of the row last seen
 	origins   atomic.Pointer[map[string]bool]
 }
 
@@ -97,7 +99,10 @@ func New(c Config) (*Provider, error) {
 	if p.discovery, err = p.buildDiscovery(); err != nil {
 		return nil, err
 	}
-	c.Store.OnChange(func() { p.origins.Store(nil) })
+	c.Store.OnChange(func() {
+		p.origins.Store(nil)
+		p.views.Clear()
+	})
 	return p, nil
 }
 

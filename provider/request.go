@@ -76,8 +76,10 @@ func (p *Provider) resolve(ctx context.Context, raw url.Values) (*request, error
 	case !matchRedirect(q.redirect, c):
 		return nil, problem("invalid_request", "error.app_redirect", errors.New("redirect_uri not registered")), nil
 	}
-	if !slices.Contains(c.redirects, q.redirect) { // a loopback variant: fosite's own match must agree
-		c.redirects = append(slices.Clone(c.redirects), q.redirect)
+	if !slices.Contains(c.redirects, q.redirect) { // a loopback variant: fosite's own match must agree, for this request
+		own := *c
+		own.redirects = append(slices.Clone(c.redirects), q.redirect)
+		q.client = &own
 	}
 
 	// From here on the client may hear what is wrong, in the way it asked for if that can be made out.

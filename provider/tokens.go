@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -88,7 +89,7 @@ func (t *tokens) GenerateAccessToken(ctx context.Context, r fosite.Requester) (s
 		tok, err := t.p.c.Keys.seal(prefixAccess, ac)
 		return tok, tok, err
 	}
-	payload, err := ac.payload(extra)
+	payload, err := merge(ac, extra)
 	if err != nil {
 		return "", "", err
 	}
@@ -97,21 +98,23 @@ func (t *tokens) GenerateAccessToken(ctx context.Context, r fosite.Requester) (s
 		return "", "", err
 	}
 	tok, err := sg.sign(typAccess, payload)
+	if err == nil { // what we signed ourselves need not be verified when it comes back in a moment
+		t.p.seen.put(sha256.Sum256([]byte(tok)), &accessToken{accessClaims: ac, kid: sg.kid, alg: sg.alg})
+	}
 	return tok, tok, err
 }
 
-// payload merges the extra claims behind the registered ones, which win.
-func (a accessClaims) payload(extra map[string]any) ([]byte, error) {
-	base, err := json.Marshal(a)
+// merge appends claims behind the registered ones of base, a struct: their names never meet (claims.go, reserved).
+func merge(base any, extra map[string]any) ([]byte, error) {
+	out, err := json.Marshal(base)
 	if err != nil || len(extra) == 0 {
-		return base, err
+		return out, err
 	}
 	more, err := json.Marshal(extra)
 	if err != nil {
 		return nil, err
 	}
-	out := append(base[:len(base)-1], ',')
-	return append(out, more[1:]...), nil
+	return append(append(out[:len(out)-1], ','), more[1:]...), nil
 }
 
 // accessAudience: what was granted, narrowed by this request; the client's default without `resource` (RFC 9068 §3). With openid the
