@@ -25,6 +25,10 @@ SIGHUP reads the configuration again: a file with mistakes is refused and the se
 				return err
 			}
 			a.warn(warnings)
+			// The live heap is small and requests make much garbage: collecting half as often saves a tenth of the CPU for some MiB under load.
+			if os.Getenv("GOGC") == "" {
+				debug.SetGCPercent(200)
+			}
 			// From here on SIGHUP never ends the process; one that comes before the server runs waits in the channel.
 			reload := make(chan os.Signal, 1)
 			signal.Notify(reload, syscall.SIGHUP)
