@@ -32,9 +32,6 @@ var mayImport = map[string][]string{
 	"login/password":     {},
 	"internal/privilege": {},
 	"internal/opload":    {},
-	"connectors":         {},
-
-	"connectors/connectortest": {"connectors"},
 }
 
 // onlyIn keeps third parties where they belong.
