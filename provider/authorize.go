@@ -28,7 +28,7 @@ func (p *Provider) authorize(w http.ResponseWriter, r *http.Request) error {
 	}
 	raw.Del(hintParam)
 	raw.Del(storedParam)
-	q, page, refused := p.resolve(r.Context(), raw)
+	q, refused, page := p.resolve(r.Context(), raw)
 	if page != nil {
 		return page
 	}
@@ -76,7 +76,7 @@ func (p *Provider) restore(ctx context.Context, f *store.Flow) (*request, error)
 		return nil, fmt.Errorf("provider: stored request: %w", err)
 	}
 	form.Set(storedParam, "1")
-	q, page, refused := p.resolve(ctx, form)
+	q, refused, page := p.resolve(ctx, form)
 	if page != nil {
 		return nil, page
 	}

@@ -50,21 +50,21 @@ func problem(code, key string, err error) error {
 	return &web.Error{Status: http.StatusBadRequest, Code: code, Key: key, Err: err}
 }
 
-// resolve turns the raw parameters into a request. The first error return is for a page, the second for the client, to its registered
-// URI. Both nil: go on.
-func (p *Provider) resolve(ctx context.Context, raw url.Values) (*request, error, *oauthError) {
+// resolve turns the raw parameters into a request. What is refused goes to the client, at its registered URI; the error is for a
+// page. Both nil: go on.
+func (p *Provider) resolve(ctx context.Context, raw url.Values) (*request, *oauthError, error) {
 	q := &request{form: url.Values{}}
 	for _, k := range []string{"client_id", "redirect_uri"} {
 		if len(raw[k]) > 1 {
-			return nil, problem("invalid_request", "error.app_request", errors.New(k+" given twice")), nil
+			return nil, nil, problem("invalid_request", "error.app_request", errors.New(k+" given twice"))
 		}
 	}
 	c, err := p.client(ctx, raw.Get("client_id"))
 	if errors.Is(err, errNoClient) {
-		return nil, problem("invalid_client", "error.app_unknown", err), nil
+		return nil, nil, problem("invalid_client", "error.app_unknown", err)
 	}
 	if err != nil {
-		return nil, err, nil
+		return nil, nil, err
 	}
 	q.client = c
 	q.redirect = raw.Get("redirect_uri")
@@ -72,9 +72,9 @@ func (p *Provider) resolve(ctx context.Context, raw url.Values) (*request, error
 	case q.redirect == "" && len(c.redirects) == 1 && !slices.Contains(strings.Fields(raw.Get("scope")), scopeOpenID):
 		q.redirect = c.redirects[0] // RFC 6749 §3.1.2.3; OIDC Core §3.1.2.1 wants it always
 	case q.redirect == "":
-		return nil, problem("invalid_request", "error.app_redirect", errors.New("no redirect_uri")), nil
+		return nil, nil, problem("invalid_request", "error.app_redirect", errors.New("no redirect_uri"))
 	case !matchRedirect(q.redirect, c):
-		return nil, problem("invalid_request", "error.app_redirect", errors.New("redirect_uri not registered")), nil
+		return nil, nil, problem("invalid_request", "error.app_redirect", errors.New("redirect_uri not registered"))
 	}
 	if !slices.Contains(c.redirects, q.redirect) { // a loopback variant: fosite's own match must agree, for this request
 		own := *c
@@ -87,7 +87,7 @@ func (p *Provider) resolve(ctx context.Context, raw url.Values) (*request, error
 		q.state = raw.Get("state")
 	}
 	q.mode = raw.Get("response_mode")
-	bad := func(code, text string) (*request, error, *oauthError) { return q, nil, refuse(code, text) }
+	bad := func(code, text string) (*request, *oauthError, error) { return q, refuse(code, text), nil }
 	switch q.mode {
 	case "query", "fragment", "form_post":
 	case "":
@@ -122,13 +122,13 @@ func (p *Provider) resolve(ctx context.Context, raw url.Values) (*request, error
 		return bad("unsupported_response_type", "Only the response type 'code' is available to this client.")
 	}
 	if e := q.readScope(); e != nil {
-		return q, nil, e
+		return q, e, nil
 	}
 	if e := q.readPKCE(); e != nil {
-		return q, nil, e
+		return q, e, nil
 	}
 	if e := q.readPrompt(); e != nil {
-		return q, nil, e
+		return q, e, nil
 	}
 	if q.claims, q.rawClaims, err = parseClaims(q.form.Get("claims")); err != nil {
 		return bad("invalid_request", "The parameter 'claims' is not a claims request.")

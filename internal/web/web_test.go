@@ -3,8 +3,6 @@ package web
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"io"
 	"log/slog"
 	"net/http"
@@ -162,11 +160,6 @@ func wantStatus(t testing.TB, w *httptest.ResponseRecorder, status int) {
 	if w.Code != status {
 		t.Fatalf("status %d, want %d; body %.300s", w.Code, status, w.Body)
 	}
-}
-
-func sha(s string) string {
-	h := sha256.Sum256([]byte(s))
-	return hex.EncodeToString(h[:])
 }
 
 func mustPrefix(t testing.TB, s string) netip.Prefix {

@@ -184,7 +184,7 @@ func (c *caller) post(u string, form url.Values) (int, string, string, bool) {
 func (c *caller) code() (code, verifier string, ok bool) {
 	verifier = strings.Repeat("v", 40) + fmt.Sprintf("%06d", rand.IntN(1e6))
 	q := url.Values{"client_id": {c.id}, "redirect_uri": {c.m.RedirectURIs[0]}, "response_type": {"code"}, "scope": {c.m.Scope}, "code_challenge": {challenge(verifier)}, "code_challenge_method": {"S256"}}
-	status, to, body, ok := c.get(c.p.Issuer + "/oauth2/authorize?" + q.Encode())
+	status, to, _, ok := c.get(c.p.Issuer + "/oauth2/authorize?" + q.Encode())
 	for range 6 {
 		switch {
 		case !ok || status >= 400:
@@ -197,7 +197,8 @@ func (c *caller) code() (code, verifier string, ok bool) {
 			return u.Query().Get("code"), verifier, true
 		case status == http.StatusSeeOther:
 			here := c.p.Issuer + to
-			if status, to, body, ok = c.get(here); !ok || status != http.StatusOK {
+			shown, _, body, answered := c.get(here)
+			if !answered || shown != http.StatusOK {
 				return "", "", false
 			}
 			form := url.Values{"form_token": {between(body, `name="form_token" value="`, `"`)}}
@@ -207,7 +208,7 @@ func (c *caller) code() (code, verifier string, ok bool) {
 			} else {
 				form.Set("decision", "accept")
 			}
-			status, to, body, ok = c.post(here, form)
+			status, to, _, ok = c.post(here, form)
 		default:
 			return "", "", false
 		}
