@@ -15,6 +15,8 @@ import (
 const (
 	// statementPatience is a little more than the server's own statement_timeout, for a server that does not answer at all.
 	statementPatience = 4 * time.Second
+	// txPatience bounds a whole transaction, its BEGIN and COMMIT too.
+	txPatience = 10 * time.Second
 	// maxTries bounds the runs of a transaction that PostgreSQL undid because of a deadlock or a serialisation failure.
 	maxTries = 4
 )
@@ -27,7 +29,7 @@ func postgresConfig(url string) (*pgx.ConnConfig, error) {
 	}
 	for name, v := range map[string]string{
 		"statement_timeout":                   "3000",
-		"lock_timeout":                        "1000",
+		"lock_timeout":                        "1500", // above deadlock_timeout (1 s), so that a deadlock is told from a lock held long, and retried
 		"idle_in_transaction_session_timeout": "5000",
 		"application_name":                    "latchkey",
 		"default_transaction_isolation":       "read committed",
@@ -104,6 +106,8 @@ func (s *Store) postgresTx(ctx context.Context, body func(context.Context, runne
 }
 
 func (s *Store) postgresTxOnce(ctx context.Context, body func(context.Context, runner) error) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, txPatience)
+	defer cancel()
 	t, err := s.pool.BeginTx(ctx, nil)
 	if err != nil {
 		return mapErr(err)
@@ -118,7 +122,7 @@ func (s *Store) postgresTxOnce(ctx context.Context, body func(context.Context, r
 			err = mapErr(rerr)
 		}
 	}()
-	if err := body(ctx, timed{dbRunner{s, t}}); err != nil {
+	if err := body(ctx, dbRunner{s, t}); err != nil {
 		return err
 	}
 	if err := t.Commit(); err != nil {
@@ -129,13 +133,4 @@ func (s *Store) postgresTxOnce(ctx context.Context, body func(context.Context, r
 	}
 	committed = true
 	return nil
-}
-
-// timed bounds each statement of a transaction. Rows are bounded by their statement's timeout on the server, as they outlive the call.
-type timed struct{ dbRunner }
-
-func (r timed) exec(ctx context.Context, query string, args []any) (sql.Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, statementPatience)
-	defer cancel()
-	return r.dbRunner.exec(ctx, query, args)
 }

@@ -57,6 +57,9 @@ func (s *Store) Tx(ctx context.Context, fn func(ctx context.Context) error) erro
 	body := func(inner context.Context, on runner) error {
 		t.rollback()
 		t = &tx{on: on, caller: ctx, now: s.Now()}
+		if s.engine == Postgres {
+			t.caller = inner // ends with the transaction's own patience, too
+		}
 		inner = context.WithValue(inner, txKey{s}, t)
 		if err := fn(inner); err != nil {
 			return err
@@ -116,6 +119,8 @@ func (s *Store) read(ctx context.Context, query string, args []any, scan func(*s
 		if err := t.caller.Err(); err != nil {
 			return mapErr(err)
 		}
+		ctx, cancel := s.patient(ctx)
+		defer cancel()
 		return mapErr(queryOn(ctx, t.on, query, args, scan))
 	}
 	if err := s.enter(ctx); err != nil {
@@ -126,7 +131,7 @@ func (s *Store) read(ctx context.Context, query string, args []any, scan func(*s
 		// A read takes microseconds and no lock of ours; watching ctx would cost two goroutines.
 		return mapErr(queryOn(context.WithoutCancel(ctx), readers{s}, query, args, scan))
 	}
-	ctx, cancel := context.WithTimeout(ctx, statementPatience)
+	ctx, cancel := s.patient(ctx)
 	defer cancel()
 	return mapErr(queryOn(ctx, dbRunner{s, s.pool}, query, args, scan))
 }
@@ -150,7 +155,10 @@ func (s *Store) write(ctx context.Context, query string, args []any, scan func(*
 		if err := t.caller.Err(); err != nil {
 			return 0, mapErr(err)
 		}
-		return n, mapErr(once(ctx, t.on))
+		ctx, cancel := s.patient(ctx)
+		defer cancel()
+		err := once(ctx, t.on)
+		return n, mapErr(err)
 	}
 	if s.writer != nil {
 		err = s.writer.do(ctx, false, func(on runner) error { return once(context.WithoutCancel(ctx), on) })
@@ -160,13 +168,21 @@ func (s *Store) write(ctx context.Context, query string, args []any, scan func(*
 		return 0, err
 	}
 	defer s.leave()
-	ctx, cancel := context.WithTimeout(ctx, statementPatience)
+	ctx, cancel := s.patient(ctx)
 	defer cancel()
 	err = once(ctx, dbRunner{s, s.pool})
 	if retryable(err) { // the database says that it did not happen (security.md J4)
 		err = once(ctx, dbRunner{s, s.pool})
 	}
 	return n, mapErr(err)
+}
+
+// patient bounds a statement sent to PostgreSQL; SQLite's are bounded by its wait for a lock.
+func (s *Store) patient(ctx context.Context) (context.Context, context.CancelFunc) {
+	if s.engine == SQLite {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, statementPatience)
 }
 
 // exec is write without rows.
