@@ -43,11 +43,11 @@ func (p *Provider) readAccess(ctx context.Context, tok string) (*accessToken, er
 			return nil, errBadToken
 		}
 	} else {
-		raw, h, err := p.verifyJWT(ctx, tok, typAccess)
+		raw, kid, alg, err := p.accessPayload(ctx, tok, sum)
 		if err != nil {
 			return nil, err
 		}
-		a = &accessToken{kid: h.KeyID, alg: h.Algorithm}
+		a = &accessToken{kid: kid, alg: alg}
 		if err := json.Unmarshal(raw, &a.accessClaims); err != nil || a.Issuer != p.c.Issuer || a.ID == "" || a.ClientID == "" {
 			return nil, errBadToken
 		}
@@ -59,6 +59,23 @@ func (p *Provider) readAccess(ctx context.Context, tok string) (*accessToken, er
 		return nil, errBadToken
 	}
 	return a, nil
+}
+
+// accessPayload verifies the signature, unless this very token is one that was signed or verified here before.
+func (p *Provider) accessPayload(ctx context.Context, tok string, sum [32]byte) (payload []byte, kid, alg string, err error) {
+	if by, ok := p.seen.signedBy(sum); ok {
+		if _, ok := p.c.Keys.verifyKey(ctx, by.kid, by.alg); !ok {
+			return nil, "", "", errBadToken
+		}
+		_, rest, _ := strings.Cut(tok, ".")
+		middle, _, _ := strings.Cut(rest, ".")
+		if payload, err = b64.DecodeString(middle); err != nil {
+			return nil, "", "", errBadToken
+		}
+		return payload, by.kid, by.alg, nil
+	}
+	payload, h, err := p.verifyJWT(ctx, tok, typAccess)
+	return payload, h.KeyID, h.Algorithm, err
 }
 
 // verifyJWT checks a JWT of our own making: size and shape first, then typ, then the algorithm that belongs to its kid (security.md B7,
@@ -150,33 +167,58 @@ func revocationMarker(a *accessToken) string {
 // hasScope of the token, exactly.
 func (a *accessToken) hasScope(s string) bool { return slices.Contains(strings.Fields(a.Scope), s) }
 
-// verified remembers access tokens whose signature was checked, until they expire: bounded, keyed by SHA-256 of the whole token.
-// Only the signature is remembered; the live check never is.
+// verified remembers access tokens whose signature was made or checked here, by SHA-256 of the whole token: many as the bare fact, the
+// latest with their claims. Both are bounded. Only the signature is remembered; whether its key still stands, whether the token is over
+// and whether it is live is asked every time.
 type verified struct {
-	mu         sync.RWMutex
-	young, old map[[32]byte]*accessToken
-	max        int
+	mu     sync.RWMutex
+	tokens generations[*accessToken]
+	signed generations[signedBy]
 }
 
-func newVerified(n int) *verified {
-	return &verified{young: map[[32]byte]*accessToken{}, max: n}
+type signedBy struct{ kid, alg string }
+
+func newVerified(tokens, signed int) *verified {
+	return &verified{tokens: generations[*accessToken]{max: tokens}, signed: generations[signedBy]{max: signed}}
 }
 
 func (v *verified) get(k [32]byte) *accessToken {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	if a := v.young[k]; a != nil {
-		return a
-	}
-	return v.old[k]
+	a, _ := v.tokens.get(k)
+	return a
 }
 
-// put starts a new generation when one is full; the generation before stays readable.
+func (v *verified) signedBy(k [32]byte) (signedBy, bool) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return v.signed.get(k)
+}
+
 func (v *verified) put(k [32]byte, a *accessToken) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if len(v.young) >= v.max {
-		v.old, v.young = v.young, make(map[[32]byte]*accessToken, v.max)
+	v.tokens.put(k, a)
+	v.signed.put(k, signedBy{a.kid, a.alg})
+}
+
+// generations is a bounded map: when the young one is full it becomes the old one, which stays readable, and the old one is forgotten.
+type generations[T any] struct {
+	young, old map[[32]byte]T
+	max        int
+}
+
+func (g *generations[T]) get(k [32]byte) (T, bool) {
+	if v, ok := g.young[k]; ok {
+		return v, true
 	}
-	v.young[k] = a
+	v, ok := g.old[k]
+	return v, ok
+}
+
+func (g *generations[T]) put(k [32]byte, v T) {
+	if g.young == nil || len(g.young) >= g.max {
+		g.old, g.young = g.young, map[[32]byte]T{}
+	}
+	g.young[k] = v
 }

@@ -36,9 +36,9 @@ func (p *Provider) alive(g *store.Grant, l *store.Live, now time.Time) error {
 }
 
 // liveCode is the liveness of a grant that has no row yet: in the minute since the code was issued the person may have been disabled,
-// signed out everywhere, reset the password or taken the consent back. One read for session, user and assignments, one for the consent.
+// signed out everywhere, reset the password or taken the consent back. One read says it all.
 func (p *Provider) liveCode(ctx context.Context, f *flow, c *Client, s *Session) error {
-	_, l, err := p.c.Store.LiveSID(ctx, s.SID)
+	_, l, consented, err := p.c.Store.LiveSID(ctx, s.SID, c.ID)
 	if errors.Is(err, store.ErrNotFound) {
 		return errDead
 	}
@@ -51,12 +51,8 @@ func (p *Provider) liveCode(ctx context.Context, f *flow, c *Client, s *Session)
 	if err := p.alive(nil, l, f.now); err != nil {
 		return err
 	}
-	if !c.Metadata.FirstParty {
-		if _, err := p.c.Store.Consent(ctx, s.UserID, c.ID); errors.Is(err, store.ErrNotFound) {
-			return errDead
-		} else if err != nil {
-			return err
-		}
+	if !consented && !c.Metadata.FirstParty {
+		return errDead
 	}
 	f.live = l
 	f.eff, err = p.effective(ctx, l, f.now)

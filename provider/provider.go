@@ -94,7 +94,7 @@ func New(c Config) (*Provider, error) {
 	if c.Observe == nil {
 		c.Observe = func(string, string) {}
 	}
-	p := &Provider{c: c, seen: newVerified(4096)}
+	p := &Provider{c: c, seen: newVerified(4096, 65536)}
 	p.fosite = p.engine()
 	if p.discovery, err = p.buildDiscovery(); err != nil {
 		return nil, err

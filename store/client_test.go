@@ -3,6 +3,8 @@ package store_test
 import (
 	"context"
 	"reflect"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -200,4 +202,36 @@ func TestCacheIsBounded(t *testing.T) {
 	_, err = s.CachedClient(t.Context(), a.ID)
 	must(t, err)
 	equal(t, s.Counts().Reads-before, 0, "reads: strangers' ids pushed a client out")
+}
+
+// TestCacheKeepsNothingStale: a reader who is slow must not put back what a change has just dropped.
+func TestCacheKeepsNothingStale(t *testing.T) {
+	t.Parallel()
+	s := storetest.Open(t, store.SQLite)
+	ctx := t.Context()
+	a := client(t, s)
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for !stop.Load() {
+				if _, err := s.CachedClient(ctx, a.ID); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for i := range 60 {
+		must(t, s.SetClientDisabled(ctx, "cli", a.ID, i%2 == 0))
+		for range 3 {
+			got, err := s.CachedClient(ctx, a.ID)
+			must(t, err)
+			if got.DisabledAt.IsZero() == (i%2 == 0) {
+				t.Fatalf("change %d is not seen", i)
+			}
+			time.Sleep(50 * time.Microsecond) // the slow reader's chance
+		}
+	}
+	stop.Store(true)
+	wg.Wait()
 }

@@ -95,7 +95,7 @@ func mapErr(err error) error {
 			class == "58", class == "XX": // system and internal errors
 			return kind(ErrUnavailable)
 		}
-	case errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone), errors.As(err, &connect), errors.As(err, &netErr),
+	case errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone), errors.Is(err, sql.ErrTxDone), errors.As(err, &connect), errors.As(err, &netErr),
 		pgconn.Timeout(err), isConnectionLost(err):
 		return kind(ErrUnavailable)
 	}

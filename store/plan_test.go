@@ -30,7 +30,7 @@ func TestEveryLookupHasAnIndex(t *testing.T) {
 		"deleteClientPending": deleteClientPending, "revokeClientGrants": revokeClientGrants, "grantByID": grantByID, "liveGrant": liveGrant,
 		"rotateGrant": rotateGrant, "extendGrant": extendGrant, "revokeGrant": revokeGrant, "grantsOf": grantsOf, "consent": consent,
 		"revokeConsent": revokeConsent, "revokeConsentGrants": revokeConsentGrants, "flowByID": flowByID, "updateFlow": updateFlow,
-		"finishFlow": finishFlow, "liveSession": liveSession, "touchSession": touchSession, "deleteSession": deleteSession,
+		"finishFlow": finishFlow, "liveSession": liveSession, "liveSID": liveSID, "touchSession": touchSession, "deleteSession": deleteSession,
 		"revokeSessionGrants": revokeSessionGrants, "deleteSessionsOf": deleteSessionsOf, "revokeGrantsOf": revokeGrantsOf,
 		"revokeOnlineGrants": revokeOnlineGrants, "sessionsOf": sessionsOf, "partialByID": partialByID, "tryPartial": tryPartial,
 		"endPartial": endPartial, "deletePartialsOf": deletePartialsOf, "marked": marked, "pendingByID": pendingByID, "identity": identity,

@@ -90,34 +90,36 @@ func (s *Store) ReplaceSession(ctx context.Context, oldID string, n *Session) er
 
 const liveSessionWhere = ` AND n.expires_at > ? AND n.last_seen_at + n.idle_ms > ?`
 
-var liveSessions = `SELECT ` + prefixed("n", sessionColumns) + `, ` + prefixed("u", userColumns) + `, a.privilege, a.valid_from, a.valid_until
+var liveSessions = prefixed("n", sessionColumns) + `, ` + prefixed("u", userColumns) + `, a.privilege, a.valid_from, a.valid_until
 FROM sessions n JOIN users u ON u.id = n.user_id LEFT JOIN assignments a ON a.user_id = u.id AND a.ended_at IS NULL
 WHERE `
 
 var (
-	liveSession = liveSessions + `n.id = ?` + liveSessionWhere
-	liveSID     = liveSessions + `n.sid = ?` + liveSessionWhere
+	liveSession = `SELECT ` + liveSessions + `n.id = ?` + liveSessionWhere
+	liveSID     = `SELECT EXISTS (SELECT 1 FROM consents c WHERE c.user_id = n.user_id AND c.client_id = ?), ` + liveSessions + `n.sid = ?` + liveSessionWhere
 )
 
 // LiveSession reads session, user and assignments in one statement; ErrNotFound unless the session is alive at now. Whether the user is
 // active is the caller's question.
 func (s *Store) LiveSession(ctx context.Context, id string) (*Session, *Live, error) {
-	return s.liveSession(ctx, liveSession, id)
+	return s.liveSession(ctx, liveSession, []any{id})
 }
 
-// LiveSID is LiveSession by the sid.
-func (s *Store) LiveSID(ctx context.Context, sid string) (*Session, *Live, error) {
-	return s.liveSession(ctx, liveSID, sid)
+// LiveSID is LiveSession by the sid; in the same statement it says whether the user's consent to the client is remembered.
+func (s *Store) LiveSID(ctx context.Context, sid, clientID string) (_ *Session, _ *Live, consented bool, err error) {
+	n, l, err := s.liveSession(ctx, liveSID, []any{clientID, sid}, &consented)
+	return n, l, consented, err
 }
 
-func (s *Store) liveSession(ctx context.Context, query, id string) (*Session, *Live, error) {
+// liveSession reads what query selects: extra columns, the session's, the user's, an assignment's.
+func (s *Store) liveSession(ctx context.Context, query string, args []any, extra ...any) (*Session, *Live, error) {
 	var both struct {
 		n Session
 		l Live
 	}
 	now := At(s.now(ctx))
-	err := s.read(ctx, query, []any{id, now, now}, func(r *sql.Rows) error {
-		return scanLive(r, append(append(make([]any, 0, 48), both.n.fields()...), both.l.User.fields()...), &both.l)
+	err := s.read(ctx, query, append(args, now, now), func(r *sql.Rows) error {
+		return scanLive(r, append(append(append(make([]any, 0, 48), extra...), both.n.fields()...), both.l.User.fields()...), &both.l)
 	})
 	if err != nil {
 		return nil, nil, err

@@ -286,6 +286,18 @@ func TestSec_J2_DiskFull(t *testing.T) {
 	list, err := s.GrantsOf(ctx, u.ID)
 	must(t, err)
 	equal(t, len(list), 2*(400-failed), "grants: two per success")
+	// The same for callers who share a commit: who got an error has no row, who got none has.
+	must(t, store.LimitPages(s, 1<<20))
+	other := user(t, s)
+	must(t, store.LimitPages(s, 10))
+	results := together(400, func(int) error { return did(s.CreateGrant(ctx, newGrant(s, other.ID))) })
+	n := countOK(t, results, store.ErrUnavailable)
+	if n == len(results) {
+		t.Fatal("the database was never full")
+	}
+	list, err = s.GrantsOf(ctx, other.ID)
+	must(t, err)
+	equal(t, len(list), n, "grants: one per success")
 	must(t, store.LimitPages(s, 1<<30))
 	_, err = s.CreateGrant(ctx, newGrant(s, u.ID))
 	must(t, err)
