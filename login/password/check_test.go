@@ -93,11 +93,17 @@ func TestSec_I4_CheckIsQuick(t *testing.T) {
 	for _, pw := range []string{
 		strings.Repeat("a", 1024), strings.Repeat("ab", 512), strings.Repeat("password", 128), strings.Repeat("1qaz2wsx", 128), strings.Repeat("\ufdfa", 341), strings.Repeat("\u0301", 512), strings.Repeat("\xff", 1024),
 	} {
-		start := time.Now()
-		h.Check(pw, pw, pw)
-		if took := time.Since(start); took > 300*time.Millisecond {
-			t.Errorf("%.12q…: %v", pw, took)
+		// The best of five: a busy machine can delay one, a slow check delays all.
+		best := time.Hour
+		for range 5 {
+			start := time.Now()
+			h.Check(pw, pw, pw)
+			best = min(best, time.Since(start))
 		}
+		if best > 300*time.Millisecond {
+			t.Errorf("%.12q…: %v", pw, best)
+		}
+		t.Logf("%.12q…: %v", pw, best)
 	}
 }
 
