@@ -21,7 +21,7 @@ var mayImport = map[string][]string{
 	"internal/sampleapp": {"relying"},
 	"relying":            {"internal/privilege"},
 	"provider":           {"login/session", "internal/web", "internal/privilege", "templates", "store"},
-	"login":              {"login/session", "login/password", "login/throttle", "internal/web", "internal/privilege", "templates", "store"},
+	"login":              {"connectors", "login/session", "login/password", "login/throttle", "internal/web", "internal/privilege", "templates", "store"},
 	"login/session":      {"internal/web", "store"},
 	"login/throttle":     {"store"},
 	"internal/web":       {"templates", "store"},
@@ -32,6 +32,9 @@ var mayImport = map[string][]string{
 	"login/password":     {},
 	"internal/privilege": {},
 	"internal/opload":    {},
+	"connectors":         {},
+
+	"connectors/connectortest": {"connectors"},
 }
 
 // onlyIn keeps third parties where they belong.
