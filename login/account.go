@@ -21,6 +21,9 @@ func (l *Login) account(w http.ResponseWriter, r *http.Request) error {
 		Base: l.mux.Base(w, r), Email: u.Email, EmailVerified: !u.EmailVerifiedAt.IsZero(), Username: u.Username, Phone: u.Phone,
 		UserType: u.UserType,
 	}
+	if len(l.upstreams) > 0 {
+		page.ConnectionsURL = connectionsPath
+	}
 	page.LastLogin = when(&page.Base, u, u.LastLoginAt)
 	var err error
 	if page.Privileges, err = l.privilegeLines(r.Context(), &page.Base, u); err != nil {

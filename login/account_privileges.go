@@ -76,6 +76,10 @@ func (l *Login) sourceText(ctx context.Context, b *templates.Base, u *store.User
 		case "cli", "setup", "system":
 			giver = b.T("account.giver_" + a.GivenBy)
 		default:
+			if connector, ok := strings.CutPrefix(a.GivenBy, store.ConnectorActor("")); ok {
+				giver = b.T("account.giver_connector", "Provider", l.label(connector))
+				break
+			}
 			switch by, err := l.store.User(ctx, a.GivenBy); {
 			case err == nil && by.Name() != "":
 				giver = by.Name()

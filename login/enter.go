@@ -28,11 +28,17 @@ func (l *Login) begin(r *http.Request, userID string, p *pending, start func(*ht
 
 // goOn is where every complete sign-in ends: the flow goes on with the new session, or the person lands on their account.
 func (l *Login) goOn(w http.ResponseWriter, r *http.Request, made *session.Session, p *pending) error {
-	if p == nil {
+	switch {
+	case p == nil && reauth(r):
+		return web.SeeOther(w, r, connectionsPath) // what wants a recent sign-in
+	case p == nil:
 		return web.SeeOther(w, r, accountPath)
 	}
 	return l.done(w, r.WithContext(session.With(r.Context(), made)), p.handle)
 }
+
+// reauth says whether a sign-in only confirms who is signed in: it ends where that is wanted, which is one page so far.
+func reauth(r *http.Request) bool { return r.URL.Query().Get("reauth") != "" }
 
 // record keeps an event of a person: a sign-in, a failure, a sign-out. It holds nothing that was typed.
 func (l *Login) record(ctx context.Context, kind, userID, clientID string, data map[string]any) error {

@@ -24,7 +24,11 @@ type pending struct {
 
 // pending returns the flow of this request's query, nil when it names none. The error is for people: see deadEnd.
 func (l *Login) pending(r *http.Request) (*pending, error) {
-	handle := r.URL.Query().Get("flow")
+	return l.pendingOf(r, r.URL.Query().Get("flow"))
+}
+
+// pendingOf is pending for a handle that came another way.
+func (l *Login) pendingOf(r *http.Request, handle string) (*pending, error) {
 	if handle == "" {
 		return nil, nil
 	}
@@ -128,12 +132,16 @@ func webURL(s string) string {
 // deadEnd adds a fresh start to an error that says a flow cannot go on, so that the page leads somewhere (pages.md 2.8). Every
 // other error passes unchanged.
 func (l *Login) deadEnd(r *http.Request, err error) error {
+	return l.deadEndOf(r, r.URL.Query().Get("flow"), err)
+}
+
+func (l *Login) deadEndOf(r *http.Request, handle string, err error) error {
 	var e *web.Error
 	if !errors.As(err, &e) || e.Status != http.StatusBadRequest {
 		return err
 	}
 	page := *e
-	flow, client := l.lostFlow(r.Context(), r.URL.Query().Get("flow"))
+	flow, client := l.lostFlow(r.Context(), handle)
 	if client == nil {
 		return &page
 	}

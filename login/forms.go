@@ -38,7 +38,7 @@ func beforeSession(r *http.Request) bool {
 			path = back.Path
 		}
 	}
-	return path == signInPath || path == newPasswordPath || strings.HasPrefix(path, setupPrefix)
+	return path == signInPath || path == newPasswordPath || path == linkPath || path == completePath || strings.HasPrefix(path, setupPrefix)
 }
 
 // PreferencesPath is where the choices of language and appearance are posted: templates.Options.Preferences.

@@ -52,6 +52,8 @@ type site struct {
 	t     *testing.T
 	store *store.Store
 	mux   *web.Mux
+	login *login.Login
+	keys  [4][]byte // of cookies, form tokens, counters, and the master key
 
 	mu    sync.Mutex
 	clock time.Time // stands still but for sleep
@@ -95,19 +97,32 @@ func eachSite(t *testing.T, f func(t *testing.T, s *site)) {
 	}
 }
 
-func newSiteOn(t *testing.T, engine string) *site {
+func newSiteOn(t *testing.T, engine string, upstreams ...login.Upstream) *site {
 	t.Helper()
-	s := &site{t: t, clock: time.Now()}
-	ctx := t.Context()
-	db := storetest.OpenWith(t, engine, store.Config{Now: s.now, Logger: slog.New(slog.DiscardHandler)})
-	s.store = db
-	sessions, err := session.New(session.Config{Store: db, Keys: [][]byte{random(64)}, Insecure: true, Now: s.now, Spawn: func(f func()) { f() }})
+	s := &site{t: t, clock: time.Now(), keys: [4][]byte{random(64), random(32), random(32), random(32)}}
+	s.store = storetest.OpenWith(t, engine, store.Config{Now: s.now, Logger: slog.New(slog.DiscardHandler)})
+	must(t, s.store.CreateClient(t.Context(), "cli", &store.Client{ID: "app", Source: "admin", Metadata: store.ClientMetadata{
+		Name: "Sample app", RedirectURIs: []string{"https://app.example/callback"}, ClientURI: "https://app.example/",
+		LogoURI: "https://cdn.example/logo.png", PolicyURI: "https://app.example/privacy", TOSURI: "javascript:alert(1)",
+	}}))
+	s.restart(upstreams...)
+	return s
+}
+
+// restart serves with this configuration from now on, on the same database and with the same keys.
+func (s *site) restart(upstreams ...login.Upstream) {
+	s.t.Helper()
+	t, db := s.t, s.store
+	sessions, err := session.New(session.Config{
+		Store: db, Keys: [][]byte{s.keys[0]}, Insecure: true, Now: s.now, Spawn: func(f func()) { f() },
+		Enabled: func(id string) bool { return s.login.ConnectorEnabled(id) },
+	})
 	must(t, err)
 	set, err := templates.New(templates.Options{AppName: "Latchkey", Preferences: login.PreferencesPath})
 	must(t, err)
 	binding, bind := login.FormBinding(sessions)
 	s.mux, err = web.NewMux(web.Config{
-		Issuer: issuer, Templates: set, Logger: slog.New(slog.DiscardHandler), CSRFKey: random(32),
+		Issuer: issuer, Templates: set, Logger: slog.New(slog.DiscardHandler), CSRFKey: s.keys[1],
 		Session:  sessions.Load,
 		SignedIn: func(ctx context.Context) bool { _, ok := session.Current(ctx); return ok },
 		SignIn:   func(w http.ResponseWriter, r *http.Request) error { return web.SeeOther(w, r, login.SignInURL("")) },
@@ -122,11 +137,13 @@ func newSiteOn(t *testing.T, engine string) *site {
 		},
 	})
 	must(t, err)
-	limiter, err := throttle.New(throttle.Config{Store: db, Key: random(32), Now: s.now})
+	limiter, err := throttle.New(throttle.Config{Store: db, Key: s.keys[2], Now: s.now})
 	must(t, err)
 	hasher, err := password.New(password.Config{})
 	must(t, err)
-	l, err := login.New(login.Config{
+	master := sealer(s.keys[3])
+	s.login, err = login.New(login.Config{
+		Issuer: issuer, Connectors: upstreams, Seal: master.seal, Open: master.open,
 		Store: db, Mux: s.mux, Sessions: sessions, Passwords: hasher, Limiter: limiter, Templates: set,
 		Logger: slog.New(slog.DiscardHandler), Now: s.now,
 		Done: func(w http.ResponseWriter, r *http.Request, flow string) error {
@@ -144,11 +161,13 @@ func newSiteOn(t *testing.T, engine string) *site {
 		},
 	})
 	must(t, err)
-	l.Mount(s.mux)
+	s.login.Mount(s.mux)
 	s.mux.Page("GET /test/start", web.Public, func(w http.ResponseWriter, r *http.Request) error {
 		sum := sha256.Sum256([]byte(sessions.FlowCookie(w, r)))
 		handle := strings.ToLower(rand.Text())
-		form := url.Values{"client_id": {"app"}, "redirect_uri": {"https://app.example/callback"}, "login_hint": r.URL.Query()["login_hint"], "ui_locales": r.URL.Query()["ui_locales"]}
+		form := r.URL.Query() // what the application asks for
+		form.Set("client_id", "app")
+		form.Set("redirect_uri", "https://app.example/callback")
 		err := db.CreateFlow(r.Context(), &store.Flow{
 			IDHash: hash(handle), ClientID: "app", Form: form.Encode(), BrowserHash: hex.EncodeToString(sum[:]),
 			StartedAt: store.At(s.now()), ExpiresAt: store.At(s.now().Add(10 * time.Minute)),
@@ -158,11 +177,15 @@ func newSiteOn(t *testing.T, engine string) *site {
 		}
 		return web.SeeOther(w, r, login.SignInURL(handle))
 	})
-	must(t, db.CreateClient(ctx, "cli", &store.Client{ID: "app", Source: "admin", Metadata: store.ClientMetadata{
-		Name: "Sample app", RedirectURIs: []string{"https://app.example/callback"}, ClientURI: "https://app.example/",
-		LogoURI: "https://cdn.example/logo.png", PolicyURI: "https://app.example/privacy", TOSURI: "javascript:alert(1)",
-	}}))
-	return s
+}
+
+// client changes what the application is registered with.
+func (s *site) client(change func(*store.ClientMetadata)) {
+	s.t.Helper()
+	c, err := s.store.Client(s.t.Context(), "app")
+	must(s.t, err)
+	change(&c.Metadata)
+	must(s.t, s.store.UpdateClient(s.t.Context(), "cli", c))
 }
 
 // user makes an account with goodPassword.

@@ -5,6 +5,9 @@
 //
 //	GET /login ──POST──▶ proof ──┬─ complete: session.Start ──▶ Config.Done(flow), or 303 /account
 //	                             └─ owes a new password: session.Partial ──▶ /login/new-password ──POST──▶ the same two ways
+//	/login/start/{c} ─▶ upstream ─▶ /callback/{c} ─▶ identity ─▶ whose account (decideLink)? ─┬─ one: as above
+//	                                             ├─ one that must be proven: /login/link ─────┤
+//	                                             └─ something is missing: /login/complete ────┘
 //
 // It refuses to decide anything about OAuth: whether a flow may go on, and where to, is Config.Done's question. It refuses return
 // addresses from the browser: a sign-in ends at a flow kept by the server, or at /account. It never says why a sign-in failed.
@@ -16,6 +19,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/web"
@@ -36,6 +40,13 @@ type Config struct {
 	// Done continues a flow after a complete sign-in (provider.Continue). It is called in the process, and the request's context
 	// carries the new session. It writes the response: a redirect to the client, to the consent page, or a page of its own.
 	Done func(w http.ResponseWriter, r *http.Request, flow string) error
+	// Issuer is the base of callback addresses: scheme://host[:port]. Required with Connectors.
+	Issuer string
+	// Connectors are the upstreams people may sign in through, in the order of their buttons. Without any, there are no such routes.
+	Connectors []Upstream
+	// Seal and Open are the master key's (provider.MasterKeys). Required with Connectors.
+	Seal func(plain []byte, place string) string
+	Open func(sealed, place string) ([]byte, error)
 	// Templates take the choices of language and appearance that PreferencesPath is for; nil = there is no such route.
 	Templates *templates.Set
 	Logger    *slog.Logger     // default: slog.Default
@@ -53,6 +64,11 @@ type Login struct {
 	templates *templates.Set
 	log       *slog.Logger
 	now       func() time.Time
+
+	issuer    string
+	upstreams []*Upstream
+	seal      func(plain []byte, place string) string
+	open      func(sealed, place string) ([]byte, error)
 }
 
 // New checks the configuration.
@@ -69,9 +85,17 @@ func New(c Config) (*Login, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	upstreams, err := newUpstreams(c.Connectors)
+	if err != nil {
+		return nil, err
+	}
+	if len(upstreams) > 0 && (c.Seal == nil || c.Open == nil || c.Issuer == "") {
+		return nil, errors.New("login: Issuer, Seal and Open are required with Connectors")
+	}
 	return &Login{
 		store: c.Store, mux: c.Mux, sessions: c.Sessions, passwords: c.Passwords, limiter: c.Limiter,
 		done: c.Done, templates: c.Templates, log: c.Logger, now: c.Now,
+		issuer: strings.TrimSuffix(c.Issuer, "/"), upstreams: upstreams, seal: c.Seal, open: c.Open,
 	}, nil
 }
 
@@ -99,6 +123,29 @@ func (l *Login) Mount(mux *web.Mux) {
 	if l.templates != nil {
 		mux.Page("POST "+PreferencesPath, web.Public, l.preferences)
 	}
+	if len(l.upstreams) > 0 {
+		l.mountConnectors(mux)
+	}
+}
+
+func (l *Login) mountConnectors(mux *web.Mux) {
+	mux.Page("GET "+startPrefix+"{connector}", web.Public, l.start)
+	mux.Page("GET "+callbackPrefix+"{connector}", web.Public, l.callback) // guarded by state and browser
+	mux.Page("POST "+callbackPrefix+"{connector}", web.Public, l.callbackPost, web.CrossSitePOST)
+	mux.Page("GET "+linkPath, web.Public, l.showLink) // guarded by the identity that waits in this browser, like the next three
+	mux.Page("POST "+linkPath, web.Public, l.link)
+	mux.Page("GET "+completePath, web.Public, l.showComplete)
+	mux.Page("POST "+completePath, web.Public, l.complete)
+
+	mux.Page("GET "+connectionsPath, web.SignedIn, l.connections)
+	mux.Page("POST "+connectionsPath+"/{connector}/link", web.SignedIn, l.linkConnection)
+	mux.Page("POST "+connectionsPath+"/{id}/unlink", web.SignedIn, l.unlinkConnection)
+
+	// From an upstream's servers: the signature in the body is all there is.
+	mux.API("POST "+callbackPrefix+"{connector}/deauthorize", l.deauthorize)
+	mux.API("POST "+callbackPrefix+"{connector}/data-deletion", l.dataDeletion)
+	mux.API("POST "+callbackPrefix+"{connector}/backchannel", l.backchannel)
+	mux.Page("GET "+deletionPrefix+"{code}", web.Public, l.deletionStatus)
 }
 
 // SignInURL is the sign-in page of a flow, or of nothing in particular when handle is "".
@@ -110,6 +157,10 @@ const (
 	accountPath     = "/account"
 	signedOutPath   = "/logged-out"
 	setupPrefix     = "/setup/" // and a token
+	linkPath        = "/login/link"
+	completePath    = "/login/complete"
+	connectionsPath = "/account/connections"
+	deletionPrefix  = "/privacy/deletion/" // and a code
 )
 
 func withFlow(path, handle string) string {

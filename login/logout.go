@@ -33,18 +33,28 @@ func (l *Login) showSignOut(w http.ResponseWriter, r *http.Request) error {
 
 // signOut is POST /logout. Somebody without a session is signed out already.
 func (l *Login) signOut(w http.ResponseWriter, r *http.Request) error {
-	if current, ok := session.Current(r.Context()); ok {
-		err := l.store.Tx(r.Context(), func(ctx context.Context) error {
-			if err := l.sessions.End(w, r.WithContext(ctx), "logout"); err != nil {
-				return err
-			}
-			return l.record(ctx, "sign_out", current.UserID, "", nil)
-		})
-		if err != nil {
-			return wrap("sign-out", err)
-		}
+	current, ok := session.Current(r.Context())
+	if !ok {
+		return web.SeeOther(w, r, signedOutPath)
 	}
-	return web.SeeOther(w, r, signedOutPath)
+	next := l.UpstreamSignOut(r.Context(), current)
+	err := l.store.Tx(r.Context(), func(ctx context.Context) error {
+		if err := l.sessions.End(w, r.WithContext(ctx), "logout"); err != nil {
+			return err
+		}
+		return l.record(ctx, "sign_out", current.UserID, "", nil)
+	})
+	if err != nil {
+		return wrap("sign-out", err)
+	}
+	if next == "" {
+		return web.SeeOther(w, r, signedOutPath)
+	}
+	// The form that was sent may not end at another site (pages.md trap 1), so a page leads there.
+	w.Header().Set("Refresh", "0; url="+next)
+	page := &templates.GoPage{Base: l.mux.Base(w, r), Provider: l.label(current.Connector), URL: next, SignOut: true}
+	page.User = nil // they just left
+	return l.mux.Render(w, r, http.StatusOK, page)
 }
 
 // signedOut is GET /logged-out.

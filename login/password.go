@@ -34,8 +34,12 @@ func (l *Login) showSignIn(w http.ResponseWriter, r *http.Request) error {
 		return l.deadEnd(r, err)
 	}
 	current, signedIn := session.Current(r.Context())
-	if p == nil && signedIn {
+	if p == nil && signedIn && !reauth(r) {
 		return web.SeeOther(w, r, accountPath)
+	}
+	// Not after an error or by choice, and not just after a sign-out, which would sign in again (R53).
+	if up := l.automatic(p); up != nil && r.URL.Query().Get("choose") == "" && !l.sessions.SignedOut(r) {
+		return web.SeeOther(w, r, startURL(up, p, nil))
 	}
 	page := l.signInPage(w, r, p)
 	page.Identifier = cut(p.param("login_hint"), maxIdentifier)
@@ -48,7 +52,14 @@ func (l *Login) showSignIn(w http.ResponseWriter, r *http.Request) error {
 func (l *Login) signInPage(w http.ResponseWriter, r *http.Request, p *pending) *templates.LoginPage {
 	_, signedIn := session.Current(r.Context())
 	app := p.dress(w)
-	return &templates.LoginPage{Base: l.mux.Base(w, r), Action: withFlow(signInPath, p.id()), App: app, Reauth: signedIn}
+	more := query{}
+	if p == nil && reauth(r) {
+		more["reauth"] = "1"
+	}
+	return &templates.LoginPage{
+		Base: l.mux.Base(w, r), Action: pathWith(signInPath, p, more), App: app, Reauth: signedIn, Methods: l.methods(p, more),
+		NoPassword: !p.admits(methodPassword),
+	}
 }
 
 // signIn is POST /login.
@@ -67,26 +78,19 @@ func (l *Login) signIn(w http.ResponseWriter, r *http.Request) error {
 		page.FormErrors, page.Identifier, page.Remember = e, in.identifier, in.remember
 		return l.mux.Render(w, r, status, page)
 	}
+	if !p.admits(methodPassword) { // the page has no such form
+		return again(http.StatusUnprocessableEntity, templates.FormErrors{Form: "login.error_wrong"})
+	}
 	if missing := in.missing(); len(missing) > 0 {
 		return again(http.StatusUnprocessableEntity, templates.FormErrors{Fields: missing})
 	}
 
 	attempt, user, wait, err := l.checkPassword(r, in, p)
-	switch {
-	case errors.Is(err, password.ErrBusy):
-		return busy(err)
-	case err != nil:
-		return wrap("sign-in", err)
-	case wait > 0:
-		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
-		text, args := "login.error_locked", map[string]any{"Minutes": int(math.Ceil(wait.Minutes()))}
-		if wait <= time.Minute {
-			text, args = "login.error_locked_seconds", map[string]any{"Seconds": int(math.Ceil(wait.Seconds()))}
-		}
-		return again(http.StatusTooManyRequests, templates.FormErrors{Form: text, Args: args})
-	case user == nil:
-		// One answer for unknown, wrong, without a password, disabled, deleted and not yet valid (security.md F8).
-		return again(http.StatusUnprocessableEntity, templates.FormErrors{Form: "login.error_wrong"})
+	if err != nil {
+		return passwordTrouble(err)
+	}
+	if status, e := passwordRefused(w, user, wait); status != 0 {
+		return again(status, e)
 	}
 
 	proof := session.Proof{UserID: user.ID, Connector: methodPassword, AMR: amrPassword, Remember: in.remember}
@@ -109,6 +113,31 @@ func (l *Login) signIn(w http.ResponseWriter, r *http.Request) error {
 		return wrap("start of a session", err)
 	}
 	return l.goOn(w, r, made, p)
+}
+
+// passwordTrouble is the answer when a password could not be checked at all.
+func passwordTrouble(err error) error {
+	if errors.Is(err, password.ErrBusy) {
+		return busy(err)
+	}
+	return wrap("sign-in", err)
+}
+
+// passwordRefused says what to tell somebody whom checkPassword did not let pass; 0 = they passed.
+func passwordRefused(w http.ResponseWriter, user *store.User, wait time.Duration) (status int, e templates.FormErrors) {
+	switch {
+	case wait > 0:
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
+		text, args := "login.error_locked", map[string]any{"Minutes": int(math.Ceil(wait.Minutes()))}
+		if wait <= time.Minute {
+			text, args = "login.error_locked_seconds", map[string]any{"Seconds": int(math.Ceil(wait.Seconds()))}
+		}
+		return http.StatusTooManyRequests, templates.FormErrors{Form: text, Args: args}
+	case user == nil:
+		// One answer for unknown, wrong, without a password, disabled, deleted and not yet valid (security.md F8).
+		return http.StatusUnprocessableEntity, templates.FormErrors{Form: "login.error_wrong"}
+	}
+	return 0, templates.FormErrors{}
 }
 
 type credentials struct {

@@ -91,6 +91,9 @@ func (p *Provider) advance(w http.ResponseWriter, r *http.Request, q *request, f
 	ctx := r.Context()
 	now := p.c.Now()
 	sess, signedIn := session.Current(ctx)
+	if m := q.client.Metadata.Connectors; signedIn && len(m) > 0 && !slices.Contains(m, sess.Connector) {
+		signedIn = false // a sign-in by a way this client does not take is none for it (R53)
+	}
 	fa := facts{prompt: q.prompt, maxAge: q.maxAge, started: now, signedIn: signedIn, hinted: q.hintSub != "", acrEssential: q.claims.acrWanted()}
 	if f != nil {
 		fa.started = f.StartedAt.Time

@@ -483,3 +483,23 @@ func TestRequiredPrivileges(t *testing.T) {
 	idp.Grant(ada, "trainer")
 	tokens(t, b, rp, ada)
 }
+
+// TestAuthorize_OtherWayIn: a session that began in a way the client does not take counts as none (R53).
+func TestAuthorize_OtherWayIn(t *testing.T) {
+	t.Parallel()
+	idp := testidp.Start(t, testidp.Options{})
+	ada := idp.User(testidp.Person{})
+	b := idp.Browser()
+	b.SignIn(b.Get(idp.Issuer+"/login"), ada)
+	for _, c := range []struct {
+		takes []string
+		in    bool
+	}{{nil, true}, {[]string{"google", "password"}, true}, {[]string{"google"}, false}} {
+		rp := idp.RP(store.ClientMetadata{FirstParty: true, Connectors: c.takes})
+		a := rp.Start("prompt", "none")
+		got := b.Get(a.URL).URL.Query()
+		if in := got.Get("code") != ""; in != c.in || !in && got.Get("error") != "login_required" {
+			t.Errorf("takes %v: %v", c.takes, got)
+		}
+	}
+}

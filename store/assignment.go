@@ -14,7 +14,7 @@ type Assignment struct {
 	ID        string `db:"id"`
 	UserID    string `db:"user_id"`
 	Privilege string `db:"privilege"`
-	GivenBy   string `db:"given_by"` // user id, or "cli", "setup", "system"
+	GivenBy   string `db:"given_by"` // user id, or "cli", "setup", "system", or "connector:ID" (ConnectorActor)
 	Reason    string `db:"reason"`
 	From      Time   `db:"valid_from"`
 	Until     Time   `db:"valid_until"`
@@ -38,10 +38,11 @@ type Live struct {
 
 const assignmentColumns = "id, user_id, privilege, given_by, reason, valid_from, valid_until, created_at, ended_at, ended_by"
 
-// The two privileges that the store itself must know.
+// The privileges that the store itself must know.
 const (
 	adminPrivilege = "admin"
 	cronPrivilege  = "cron"
+	userPrivilege  = privilege.User
 )
 
 // operator says whether the actor is no person but whoever runs the server: such an actor holds everything.

@@ -52,6 +52,9 @@ type ClientMetadata struct {
 	VisiblePrivileges      []string `json:"visible_privileges,omitempty" yaml:"visible_privileges"`   // empty = every general one and the client's own roles
 	PrivilegesClaim        string   `json:"privileges_claim,omitempty" yaml:"privileges_claim"`       // another name, dots nest: realm_access.roles
 	AllowedCORSOrigins     []string `json:"allowed_cors_origins,omitempty" yaml:"allowed_cors_origins"`
+	Connectors             []string `json:"connectors,omitempty" yaml:"connectors"`               // ways to sign in it takes, "password" among them; empty = all
+	DefaultConnector       string   `json:"default_connector,omitempty" yaml:"default_connector"` // people go there without being asked; "" = they choose, unless there is one way only
+	Registration           string   `json:"registration,omitempty" yaml:"registration"`           // of new people who come for it: open approval invite closed; the stricter of it and the connector's counts
 }
 
 // Value implements driver.Valuer.

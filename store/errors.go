@@ -32,6 +32,8 @@ var (
 	ErrSchemaNewer = errors.New("the database schema is newer than this program")
 	// ErrLastAdmin: the change would leave nobody who can administer.
 	ErrLastAdmin = errors.New("last administrator")
+	// ErrLastWayIn: a person could not sign in any more.
+	ErrLastWayIn = errors.New("the last way to sign in stays")
 	// ErrLastPrivilege: the set of a person's privileges may not be emptied (R76). It is an ErrConflict.
 	ErrLastPrivilege = fmt.Errorf("the last privilege of a person stays: %w", ErrConflict)
 	// ErrForbidden: the assignment gate refused (security.md G1).

@@ -1,8 +1,14 @@
 package store
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+)
 
-// Identity links a user to an upstream's subject: key (connector, issuer or tenant, subject).
+// Identity links a user to an upstream's subject: key (connector, issuer or tenant, subject). Neither key nor user ever changes: a link is
+// taken away and made anew (security.md E4).
 type Identity struct {
 	ID            string  `db:"id"`
 	UserID        string  `db:"user_id"`
@@ -14,7 +20,7 @@ type Identity struct {
 	Evidence      Strings `db:"evidence"`    // how the link was proven
 	CreatedAt     Time    `db:"created_at"`
 	LastUsedAt    Time    `db:"last_used_at"`
-	QuarantinedAt Time    `db:"quarantined_at"`
+	QuarantinedAt Time    `db:"quarantined_at"` // opens no account: see QuarantineHolder
 }
 
 const identityColumns = "id, user_id, connector, issuer, subject, email, email_trust, evidence, created_at, last_used_at, quarantined_at"
@@ -47,4 +53,195 @@ const identitiesOf = `SELECT ` + identityColumns + ` FROM identities WHERE user_
 // IdentitiesOf returns a user's links, oldest first.
 func (s *Store) IdentitiesOf(ctx context.Context, userID string) ([]Identity, error) {
 	return many[Identity](ctx, s, identitiesOf, userID)
+}
+
+const identitiesBySubject = `SELECT ` + identityColumns + ` FROM identities WHERE connector = ? AND subject = ? ORDER BY issuer`
+
+// IdentitiesBySubject returns the links of a subject whatever its issuer: an upstream's signed notice names only the subject.
+func (s *Store) IdentitiesBySubject(ctx context.Context, connector, subject string) ([]Identity, error) {
+	return many[Identity](ctx, s, identitiesBySubject, connector, subject)
+}
+
+const identitiesByEmail = `SELECT ` + identityColumns + ` FROM identities
+WHERE connector = ? AND issuer = ? AND LOWER(email) = LOWER(?) AND email <> '' ORDER BY created_at, id LIMIT 20`
+
+// IdentitiesByEmail returns the links for which an upstream gave this address. They warn of an address that changed hands (security.md
+// E6); nobody is ever signed in by them.
+func (s *Store) IdentitiesByEmail(ctx context.Context, connector, issuer, email string) ([]Identity, error) {
+	return many[Identity](ctx, s, identitiesByEmail, connector, issuer, email)
+}
+
+const touchIdentity = `UPDATE identities SET last_used_at = ?, email = CASE WHEN ? = '' THEN email ELSE ? END,
+  email_trust = CASE WHEN ? = '' THEN email_trust ELSE ? END WHERE id = ? AND quarantined_at IS NULL`
+
+// TouchIdentity notes a sign-in and what the upstream says of the address now; "" leaves what is stored. ErrNotFound when the link is gone
+// or quarantined.
+func (s *Store) TouchIdentity(ctx context.Context, id, email, trust string) error {
+	if email == "" {
+		trust = ""
+	}
+	n, err := s.exec(ctx, touchIdentity, At(s.now(ctx)), email, email, email, trust, id)
+	return changed(n, err, errNotFound("identity"))
+}
+
+// waysIn counts how a person could sign in: a password, and links through connectors that are configured.
+func (s *Store) waysIn(ctx context.Context, userID string, connectors []string) (int, error) {
+	n := 0
+	switch _, err := s.Password(ctx, userID); {
+	case err == nil:
+		n++
+	case !errors.Is(err, ErrNotFound):
+		return 0, err
+	}
+	links, err := s.IdentitiesOf(ctx, userID)
+	if err != nil {
+		return 0, err
+	}
+	for _, l := range links {
+		if l.QuarantinedAt.IsZero() && slices.Contains(connectors, l.Connector) {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// WaysIn counts how a person can sign in: with a password, and through each link whose connector is among connectors.
+func (s *Store) WaysIn(ctx context.Context, userID string, connectors []string) (int, error) {
+	return s.waysIn(ctx, userID, connectors)
+}
+
+const (
+	// Its one row is the lock: of two changes to one person's ways in the second sees what the first left.
+	lockUser       = `UPDATE users SET updated_at = ? WHERE id = ? AND deleted_at IS NULL`
+	deleteIdentity = `DELETE FROM identities WHERE id = ? AND user_id = ?`
+)
+
+// UnlinkIdentity takes a link away from a person's account. ErrNotFound when it is not theirs, ErrLastWayIn when they could not sign in
+// afterwards through any of connectors or with a password. What came through a connector that is not linked any more ends, but for the
+// session keepSession: sessions, their grants, and the privileges it gave. Audited.
+func (s *Store) UnlinkIdentity(ctx context.Context, actor, userID, id, keepSession string, connectors []string) (*Identity, error) {
+	return s.removeIdentity(ctx, actor, userID, id, keepSession, func(ctx context.Context) error {
+		n, err := s.waysIn(ctx, userID, connectors)
+		if err == nil && n == 0 {
+			err = fmt.Errorf("store: identity: %w", ErrLastWayIn)
+		}
+		return err
+	})
+}
+
+// ForgetIdentity is UnlinkIdentity because the upstream asks for it on the person's behalf, which is obeyed whatever remains. waysIn is
+// what does.
+func (s *Store) ForgetIdentity(ctx context.Context, actor, userID, id string, connectors []string) (waysIn int, err error) {
+	_, err = s.removeIdentity(ctx, actor, userID, id, "", func(ctx context.Context) (err error) {
+		waysIn, err = s.waysIn(ctx, userID, connectors)
+		return err
+	})
+	return waysIn, err
+}
+
+func (s *Store) removeIdentity(ctx context.Context, actor, userID, id, keepSession string, check func(context.Context) error) (*Identity, error) {
+	var gone *Identity
+	err := s.Tx(ctx, func(ctx context.Context) error {
+		n, err := s.exec(ctx, lockUser, At(s.now(ctx)), userID)
+		if err := changed(n, err, errNotFound("user")); err != nil {
+			return err
+		}
+		links, err := s.IdentitiesOf(ctx, userID)
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(links, func(l Identity) bool { return l.ID == id })
+		if i < 0 {
+			return errNotFound("identity")
+		}
+		n, err = s.exec(ctx, deleteIdentity, id, userID)
+		if err := changed(n, err, errNotFound("identity")); err != nil {
+			return err
+		}
+		if err := check(ctx); err != nil {
+			return err
+		}
+		link := links[i]
+		gone = &link
+		again := func(l Identity) bool { return l.ID != id && l.Connector == link.Connector && l.QuarantinedAt.IsZero() }
+		if !slices.ContainsFunc(links, again) {
+			if err := s.endConnector(ctx, userID, link.Connector, keepSession, "unlinked"); err != nil {
+				return err
+			}
+		}
+		return s.Audit(ctx, actor, "identity.delete", "user:"+userID,
+			map[string]any{"connector": link.Connector, "issuer": link.Issuer, "subject": link.Subject})
+	})
+	return gone, err
+}
+
+// endConnector ends what a person has through a connector: sessions but keepSession, their grants, and privileges.
+func (s *Store) endConnector(ctx context.Context, userID, connector, keepSession, reason string) error {
+	sessions, err := s.SessionsOf(ctx, userID)
+	if err != nil {
+		return err
+	}
+	for _, n := range sessions {
+		if n.Connector == connector && n.ID != keepSession {
+			if err := s.EndSession(ctx, n.ID, reason); err != nil {
+				return err
+			}
+		}
+	}
+	_, err = s.SyncUpstreamPrivileges(ctx, userID, connector, nil)
+	return err
+}
+
+const (
+	dropEmail = `UPDATE users SET email = '', email_key = '', updated_at = ?, version = version + 1
+WHERE id = ? AND email_key = ? AND email_key <> '' AND email_verified_at IS NULL AND deleted_at IS NULL`
+	deleteCredentialsOf  = `DELETE FROM credentials WHERE user_id = ?`
+	quarantineIdentities = `UPDATE identities SET quarantined_at = ? WHERE user_id = ? AND quarantined_at IS NULL`
+	deleteOneTimeOf      = `DELETE FROM one_time WHERE user_id = ? AND user_id <> ''`
+	deletePendingOf      = `DELETE FROM pending WHERE user_id = ? AND user_id <> ''`
+	deleteAttemptsOf     = `DELETE FROM attempts WHERE user_id = ? AND user_id <> ''`
+)
+
+// QuarantineHolder takes an address from an account that never proved it, for somebody who did (security.md E5): address, password and
+// other credentials, links, one-time links, pending requests, sessions, half-finished sign-ins and grants of the holder are over. The
+// account stays, for an administrator to look at. ErrConflict when the holder has proven the address meanwhile or gave it up, ErrForbidden
+// when somebody gave the holder a privilege: then it is no stranger's account, and people must talk. Audited.
+func (s *Store) QuarantineHolder(ctx context.Context, actor, holder, email string) error {
+	key, err := emailKey(email)
+	if err != nil {
+		return err
+	}
+	return s.Tx(ctx, func(ctx context.Context) error {
+		return s.keepingAdmin(ctx, func(ctx context.Context) error {
+			l, err := s.Live(ctx, holder)
+			if err != nil {
+				return err
+			}
+			if l.Privileged() {
+				return fmt.Errorf("store: quarantine: %w", ErrForbidden)
+			}
+			now := At(s.now(ctx))
+			n, err := s.exec(ctx, dropEmail, now, holder, key)
+			if err := changed(n, err, fmt.Errorf("store: quarantine: %w", ErrConflict)); err != nil {
+				return err
+			}
+			for _, q := range []string{deleteCredentialsOf, deleteOneTimeOf, deletePendingOf, deleteAttemptsOf} {
+				if _, err := s.exec(ctx, q, holder); err != nil {
+					return err
+				}
+			}
+			if _, err := s.exec(ctx, quarantineIdentities, now, holder); err != nil {
+				return err
+			}
+			if err := s.endAccess(ctx, holder, "", "address claimed"); err != nil {
+				return err
+			}
+			return s.Audit(ctx, actor, "user.quarantine", "user:"+holder, map[string]string{"email": email})
+		})
+	})
+}
+
+// Privileged says whether somebody gave this person more than what everybody has.
+func (l *Live) Privileged() bool {
+	return slices.ContainsFunc(l.Holdings, func(h Holding) bool { return h.Privilege != userPrivilege })
 }

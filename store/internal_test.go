@@ -51,6 +51,9 @@ func columnsOf() map[string]struct {
 		"outbox":       {messageColumns, &Message{}},
 		"audit":        {auditColumns, &AuditEntry{}},
 		"events":       {eventColumns, &Event{}},
+		"attempts":     {attemptColumns, &Attempt{}},
+
+		"upstream_sessions": {upstreamColumns, &UpstreamSession{}},
 	}
 }
 
@@ -76,12 +79,16 @@ func TestColumnsMatchTags(t *testing.T) {
 	}
 }
 
-// TestColumnsMatchSchema compares the column lists with the tables of both engines' one schema file.
+// TestColumnsMatchSchema compares the column lists with the tables of both engines' one schema.
 func TestColumnsMatchSchema(t *testing.T) {
 	t.Parallel()
-	text, err := fs.ReadFile(migrationFiles, "migrations/00001_init.sql")
-	if err != nil {
-		t.Fatal(err)
+	var text []byte
+	for _, name := range []string{"00001_init.sql", "00003_upstream.sql"} {
+		part, err := fs.ReadFile(migrationFiles, "migrations/"+name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = append(text, part...)
 	}
 	for table, e := range columnsOf() {
 		_, def, ok := strings.Cut(string(text), "CREATE TABLE "+table+" (\n")

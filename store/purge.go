@@ -37,6 +37,7 @@ func purges(now time.Time, c Config) []purge {
 	return []purge{
 		{"grants", "id", "expires_at <= ?", now},
 		{"flows", "id_hash", "expires_at <= ?", now.Add(-keepFlows)},
+		{"attempts", "state_hash", "expires_at <= ?", now.Add(-keepFlows)},
 		{"sessions", "id", "expires_at <= ?", now},
 		{"sessions", "id", "last_seen_at + idle_ms <= ?", now},
 		{"partials", "id", "expires_at <= ?", now},

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/url"
 	"slices"
+	"strings"
 )
 
 // pages lists every page; New compares it with the files.
@@ -13,15 +14,8 @@ func pages() []Page {
 	return []Page{
 		&HomePage{}, &SetupPage{}, &LoginPage{}, &NewPasswordPage{}, &ConsentPage{}, &LogoutPage{}, &LoggedOutPage{},
 		&ErrorPage{}, &AccountPage{}, &FormPostPage{}, &OutboxPage{},
+		&LinkPage{}, &CompletePage{}, &ConnectionsPage{}, &GoPage{}, &DeletionPage{},
 	}
-}
-
-// Method is another way to sign in, as a button.
-type Method struct {
-	ID    string // of the connector; the link's id is login-with-ID
-	Label string // the text, in the page's language
-	URL   string // a path of ours
-	Icon  string // a static file, "" = none
 }
 
 // SetupPage is /setup/{token}: the first administrator. Its fields: given_name, family_name, email, username, password.
@@ -59,6 +53,7 @@ type LoginPage struct {
 	Remember   bool
 	Methods    []Method
 	Reauth     bool // the person is signed in and must prove it again
+	NoPassword bool // the application or the operator takes other ways in only: there are buttons and no form
 }
 
 func (*LoginPage) file() string { return "login.html" }
@@ -74,6 +69,9 @@ func (p *LoginPage) Inputs() []Input {
 
 // Summary of what is wrong.
 func (p *LoginPage) Summary() Summary { return p.summary("login-error", &p.FormErrors, p.Inputs()) }
+
+// Buttons are the other ways in.
+func (p *LoginPage) Buttons() Buttons { return p.buttons("login-with-", p.Methods) }
 
 // NewPasswordPage is /login/new-password: a sign-in that owes a new password. Its field: password.
 type NewPasswordPage struct {
@@ -204,7 +202,8 @@ type ErrorPage struct {
 	Code       string         // for machines: #error-code and data-error
 	Key        string         // of the explanation; an unknown one is explained by the status
 	Args       map[string]any // of the explanation
-	RestartURL string         // "" = no such link
+	RetryURL   string         // the same once more at a provider; "" = no such link
+	RestartURL string         // another way, or from the beginning; "" = no such link
 	ReturnURL  string
 	ReturnName string
 }
@@ -245,6 +244,15 @@ func (p *ErrorPage) byStatus() string {
 
 // Heading by kind of trouble.
 func (p *ErrorPage) Heading() string {
+	switch p.Key {
+	case "error.upstream_denied":
+		return p.T("error.title_cancelled")
+	case "error.awaiting_approval":
+		return p.T("error.title_waiting")
+	}
+	if p.aboutProvider() && p.Status == 403 {
+		return p.T("error.title") // a sign-in that was refused, and no place that is shut
+	}
 	switch p.Status {
 	case 404:
 		return p.T("error.title_not_found")
@@ -256,7 +264,26 @@ func (p *ErrorPage) Heading() string {
 	return p.T("error.title")
 }
 
-// Restart and Return are the addresses where they may be links.
+// aboutProvider says whether the explanation is about signing in through a provider.
+func (p *ErrorPage) aboutProvider() bool {
+	_, ok := p.Args["Provider"]
+	return ok
+}
+
+// RestartText says where Restart leads: after trouble with a provider our sign-in page is another way in.
+func (p *ErrorPage) RestartText() string {
+	path, _, _ := strings.Cut(p.RestartURL, "?")
+	switch {
+	case p.aboutProvider() && path == "/login":
+		return p.T("error.other_way")
+	case strings.HasPrefix(path, "/account"):
+		return p.T("error.return")
+	}
+	return p.T("error.restart")
+}
+
+// Retry, Restart and Return are the addresses where they may be links.
+func (p *ErrorPage) Retry() template.URL   { return anyLink(p.RetryURL) }
 func (p *ErrorPage) Restart() template.URL { return anyLink(p.RestartURL) }
 func (p *ErrorPage) Return() template.URL  { return anyLink(p.ReturnURL) }
 
@@ -272,6 +299,8 @@ type AccountPage struct {
 	Privileges    []PrivilegeLine
 	Sessions      []SessionLine
 	Apps          []AppLine
+	// ConnectionsURL is the page of connected providers; "" = there are none to connect, and no such section.
+	ConnectionsURL string
 }
 
 func (*AccountPage) file() string { return "account.html" }

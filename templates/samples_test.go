@@ -57,11 +57,19 @@ func samples(s *Set, lang string) []sample {
 	setupWrong.GivenName, setupWrong.Email = "Ada", "ada@"
 	setupWrong.FormErrors = FormErrors{Form: "setup.error_taken", Fields: map[string]string{"email": "profile.error_email", "unknown": "profile.error_name"}}
 
-	login := LoginPage{Base: base(), Action: "/login?flow=f", App: &app, Methods: []Method{{ID: "google", Label: "Google", URL: "/login/start/google?flow=f", Icon: "logo.svg"}}}
+	login := LoginPage{Base: base(), Action: "/login?flow=f", App: &app, Methods: []Method{{ID: "google", Label: "Google", URL: "/login/start/google?flow=f", Icon: "google"}}}
 	loginWrong := login
 	loginWrong.Identifier, loginWrong.Remember = "ada@example.com", true
 	loginWrong.FormErrors = FormErrors{Form: "login.error_locked", Args: map[string]any{"Minutes": 5}}
 	loginMissing := LoginPage{Base: base(), Action: "/login", FormErrors: FormErrors{Fields: map[string]string{"identifier": "login.identifier_required", "password": "login.password_required"}}}
+	loginMany := LoginPage{Base: base(), Action: "/login", Methods: []Method{
+		{ID: "google", Label: "Google", URL: "/login/start/google", Icon: "google"},
+		{ID: "facebook", Label: "Facebook", URL: "/login/start/facebook", Icon: "facebook", Down: true},
+		{ID: "twitter", Label: "X", URL: "/login/start/twitter", Icon: "x"},
+		{ID: "azure", Label: "Microsoft", URL: "/login/start/azure", Icon: "microsoft", Hint: "Work or school account"},
+		{ID: "staff", Label: "Sunrise staff", URL: "/login/start/staff", Icon: "openid"},
+		{ID: "club", Label: "The club", URL: "/login/start/club", Icon: "nobody-drew-it"},
+	}}
 	loginAgain := LoginPage{Base: signedIn(), Action: "/login?flow=f", App: &App{Name: "Files"}, Identifier: "ada@example.com", Reauth: true}
 
 	newPassword := NewPasswordPage{Base: base(), Action: "/login/new-password", Identifier: "ada@example.com", MinLength: 1}
@@ -83,6 +91,9 @@ func samples(s *Set, lang string) []sample {
 		{"login_wrong", &loginWrong, append(contract("login-error"), loginIDs...)},
 		{"login_missing", &loginMissing, append(contract("login-error", "login-identifier-error", "login-password-error"), loginIDs...)},
 		{"login_again", &loginAgain, loginIDs},
+		{"login_many", &loginMany, append(contract("login-with-google", "login-with-facebook", "login-with-twitter", "login-with-azure", "login-with-staff", "login-with-club"), loginIDs...)},
+		{"login_again_other", &LoginPage{Base: signedIn(), Action: "/login", Reauth: true, NoPassword: true, Methods: loginMany.Methods[:1]}, contract("login-title", "login-with-google")},
+		{"login_closed", &LoginPage{Base: base(), Action: "/login?flow=f", App: &app, NoPassword: true}, contract("login-title", "login-closed")},
 		{"new_password", &newPassword, contract("new-password-title", "new-password-form", "new-password-password", "new-password-submit")},
 		{"new_password_wrong", &newPasswordWrong, contract("error-summary", "new-password-form")},
 		{"consent", &consent, contract("consent-title", "consent-client-name", "scope-openid", "scope-email", "scope-calendar", "scope-offline_access", "consent-accept", "consent-deny", "client-logo", "consent-switch")},
@@ -93,16 +104,38 @@ func samples(s *Set, lang string) []sample {
 		{"logged_out_plain", &LoggedOutPage{Base: base()}, contract("logout-done")},
 		{"error", &ErrorPage{Base: base(), Status: 400, Code: "invalid_request", Key: "error.flow_expired", RestartURL: "/login", ReturnURL: app.HomeURL, ReturnName: app.Name}, contract("error-page", "error-code", "error-description", "error-restart", "error-return")},
 		{"error_unknown_key", &ErrorPage{Base: base(), Status: 503, Code: "temporarily_unavailable", Key: "error.nobody_wrote_this"}, contract("error-page", "error-code", "error-description")},
+		{"error_upstream", &ErrorPage{Base: base(), Status: 403, Code: "upstream_denied", Key: "error.upstream_denied", Args: map[string]any{"Provider": "Google"}, RetryURL: "/login/start/google?flow=f", RestartURL: "/login?choose=1&flow=f"}, contract("error-page", "error-code", "error-description", "error-retry", "error-restart")},
 		{"account", &AccountPage{
-			Base: signedIn(), Email: "ada@example.com", Username: "ada", Phone: "+442079460018", UserType: "member", LastLogin: when,
+			ConnectionsURL: "/account/connections",
+			Base:           signedIn(), Email: "ada@example.com", Username: "ada", Phone: "+442079460018", UserType: "member", LastLogin: when,
 			Privileges: []PrivilegeLine{{"admin", "Administrator", "Given by the set-up."}, {"user", "", ""}},
 			Sessions:   []SessionLine{{"this", "Firefox on Linux", "203.0.113.7", when, when, true}, {"other", "Safari on iPhone", "2001:db8::1", when, when, false}},
 			Apps:       []AppLine{{"notes", "Sunrise Notes", when, []string{"openid", "calendar"}}},
-		}, contract("account-title", "sign-out", "end-others", "account-privileges", "account-sessions", "account-apps")},
+		}, contract("account-title", "sign-out", "end-others", "account-privileges", "account-sessions", "account-apps", "account-connections")},
 		{"account_empty", &AccountPage{Base: base(), EmailVerified: true, Email: "ada@example.com", Sessions: []SessionLine{{"this", "Firefox on Linux", "203.0.113.7", when, when, true}}}, contract("account-title", "sign-out")},
 		{"form_post", &FormPostPage{Base: base(), Action: "https://notes.example.com/callback", Fields: []struct{ Name, Value string }{{"code", "c"}, {"state", "s"}}}, contract("form-post-response")},
 		{"outbox", &OutboxPage{Base: base(), Messages: []OutboxMessage{{"mail", "ada@example.com", "Subject", "Line one\n\nLine two", when, "Waiting"}, {"sms", "+442079460018", "", "A text", when, ""}}}, contract("outbox-title")},
 		{"outbox_empty", &OutboxPage{Base: base()}, contract("outbox-title")},
+		{"link", &LinkPage{Base: base(), Action: "/login/link?join=j", Provider: "Google", Account: "ada@example.com", MayClaim: true, CancelURL: "/login?choose=1",
+			Methods: []Method{{ID: "azure", Label: "Microsoft", URL: "/login/start/azure?join=j", Icon: "microsoft"}}}, contract("link-title", "link-form", "login-identifier", "login-password", "link-submit", "link-claim", "link-cancel", "link-with-azure")},
+		{"link_wrong", &LinkPage{Base: base(), Action: "/login/link?join=j", Provider: "Google", Account: "ada@example.com", Identifier: "ada", CancelURL: "/login",
+			FormErrors: FormErrors{Form: "login.error_wrong", Fields: map[string]string{"identifier": "login.identifier_required"}}}, contract("link-form", "error-summary", "login-identifier-error")},
+		{"link_confirm", &LinkPage{Base: signedIn(), Action: "/login/link?join=j", Provider: "Google", Icon: "google", Account: "ada@example.net", Confirm: &Person{Name: "Ada Lovelace", Email: "ada@example.com"}, CancelURL: "/account/connections"}, contract("link-title", "link-there", "link-here", "link-form", "link-submit", "link-cancel")},
+		{"link_other", &LinkPage{Base: base(), Action: "/login/link?join=j", App: &app, Provider: "Google", NoPassword: true, CancelURL: "/login"}, contract("link-title", "link-closed", "link-cancel")},
+		{"complete", &CompletePage{Base: base(), Action: "/login/complete?join=j", Provider: "X", AskName: true, CancelURL: "/login?choose=1"}, contract("complete-cancel", "complete-title", "complete-form", "complete-email", "complete-given-name", "complete-family-name", "complete-submit")},
+		{"complete_name", &CompletePage{Base: base(), Action: "/login/complete?join=j", Provider: "X", AskName: true, NoEmail: true}, contract("complete-form", "complete-given-name", "complete-family-name", "complete-submit")},
+		{"complete_wrong", &CompletePage{Base: base(), Action: "/login/complete?join=j", Provider: "X", Email: "ada@", FormErrors: FormErrors{Fields: map[string]string{"email": "profile.error_email"}}}, contract("complete-form", "error-summary", "complete-email-error")},
+		{"connections", &ConnectionsPage{Base: signedIn(), Recent: true, Notice: "connections.error_last",
+			Connections: []ConnectionLine{{ID: "one", Provider: "Google", Icon: "google", Account: "ada@example.com", Evidence: "Your account was made with it.", Since: when, LastUsed: when}, {ID: "two", Provider: "old", Since: when, Closed: true}, {ID: "three", Provider: "X", Icon: "x", Since: when, LastWay: true}},
+			Available:   []Method{{ID: "azure", Label: "Microsoft", URL: "/account/connections/azure/link", Icon: "microsoft", Hint: "Work or school account", Down: true}},
+		}, contract("connections-title", "connections-notice", "connections-back", "connections-linked", "connections-available", "connect-azure")},
+		{"connections_old", &ConnectionsPage{Base: signedIn(), ReauthURL: "/login?reauth=1"}, contract("connections-title", "connections-old", "connections-reauth")},
+		{"go", &GoPage{Base: signedIn(), Provider: "Google", URL: "https://accounts.google.com/o/oauth2/v2/auth?state=s"}, contract("go-title", "go-link")},
+		{"go_sign_out", &GoPage{Base: base(), Provider: "Google", URL: "https://login.example.com/logout", SignOut: true}, contract("go-title", "go-link")},
+		{"deletion", &DeletionPage{Base: base(), Code: "the-code", Provider: "Facebook", At: when, Done: true}, contract("deletion-title", "deletion-state", "deletion-code")},
+		{"deletion_received", &DeletionPage{Base: base(), Code: "the-code", Provider: "Facebook", At: when}, contract("deletion-title", "deletion-state")},
+		{"deletion_refused", &DeletionPage{Base: base(), Code: "the-code", Provider: "Facebook", At: when, Refused: "A law asks us to keep it."}, contract("deletion-title", "deletion-state", "deletion-reason")},
+		{"login_no_password", &LoginPage{Base: base(), Action: "/login?flow=f", NoPassword: true, Methods: loginMany.Methods[:1]}, contract("login-title", "login-with-google")},
 	}
 }
 

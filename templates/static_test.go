@@ -206,9 +206,10 @@ func TestContrastOfOurColours(t *testing.T) {
 	pairs := map[string][]string{ // what stands on what
 		"text": grounds, "muted": grounds, "accent": grounds,
 		"on-accent": {"accent", "accent-strong"}, "on-ink": {"ink", "ink-strong"},
+		"on-google": {"google"}, "on-microsoft": {"microsoft"}, "on-x": {"x"},
 		"bad": {"surface", "bad-ground"}, "warn": {"surface", "warn-ground"}, "good": {"surface", "good-ground"},
 	}
-	edges := map[string][]string{"border": {"surface", "sunken"}, "focus": append([]string{"bad-ground"}, grounds...), "bad": {"surface"}}
+	edges := map[string][]string{"google-line": {"surface"}, "microsoft-line": {"surface"}, "border": {"surface", "sunken"}, "focus": append([]string{"bad-ground"}, grounds...), "bad": {"surface"}}
 	for theme, c := range map[string]map[string]string{"light": light, "dark": dark} {
 		check := func(pairs map[string][]string, least float64) {
 			for front, backs := range pairs {

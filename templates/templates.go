@@ -89,7 +89,7 @@ func build(files fs.FS, o Options) (*Set, error) {
 }
 
 // shared are the files that are parts of pages, not pages.
-var shared = []string{"html/layout.html", "html/parts.html"}
+var shared = []string{"html/layout.html", "html/logos.html", "html/parts.html"}
 
 // parse clones layout and parts for every page and compares the files with the structs.
 func (s *Set) parse(files fs.FS) error {

@@ -230,6 +230,8 @@ func TestIDs(t *testing.T) {
 		"client-logo": "img", "client-policy-uri": "a", "client-tos-uri": "a", "scope-openid": "input", "scope-calendar": "input",
 		"consent-accept": "button", "consent-deny": "button", "logout-form": "form", "logout-confirm": "button", "logout-cancel": "button",
 		"form-post-response": "form", "setup-form": "form", "setup-submit": "button",
+		"login-with-facebook": "a", "login-with-twitter": "a", "login-with-azure": "a", "login-with-staff": "a", "link-title": "h1", "link-form": "form", "link-submit": "button",
+		"link-cancel": "a", "complete-title": "h1", "complete-form": "form", "complete-submit": "button", "connect-azure": "button", "error-retry": "a", "error-restart": "a",
 	}
 	ids := map[string][]string{}
 	for _, lang := range s.Languages() {
@@ -483,11 +485,6 @@ func fill(p Page, value string) {
 	c := p.base()
 	c.Lang, c.Dir, c.Theme, c.Accent, c.Path = b.Lang, b.Dir, b.Theme, b.Accent, value
 	c.back = value
-	if f, ok := p.(*LoginPage); ok {
-		for i := range f.Methods {
-			f.Methods[i].Icon = "logo.svg" // the name of a file of ours
-		}
-	}
 	if f, ok := p.(*FormPostPage); ok {
 		f.Action = "https://example.com/?" + value // others are refused
 		if f.check() != nil {

@@ -25,7 +25,8 @@ type Error struct {
 	Err    error          // logged, not shown
 	Retry  time.Duration  // > 0: Retry-After
 
-	RestartURL string // a way to start over, "" = none
+	RetryURL   string // the same once more at an upstream, "" = none
+	RestartURL string // a way to start over, or another way in, "" = none
 	ReturnURL  string // a way back to where the person came from, "" = none
 	ReturnName string
 }
@@ -136,7 +137,7 @@ func (m *Mux) failPage(res *response, r *http.Request, e *Error) {
 	}
 	page := &templates.ErrorPage{
 		Base: m.base(res, r, false), Status: e.Status, Code: e.Code, Key: e.Key, Args: e.Args,
-		RestartURL: e.RestartURL, ReturnURL: e.ReturnURL, ReturnName: e.ReturnName,
+		RetryURL: e.RetryURL, RestartURL: e.RestartURL, ReturnURL: e.ReturnURL, ReturnName: e.ReturnName,
 	}
 	page.Error = true
 	if err := m.c.Templates.Render(res, e.Status, page); err != nil && !res.wrote {

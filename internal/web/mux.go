@@ -42,8 +42,8 @@ type Option int
 
 // The options.
 const (
-	// CrossSitePOST exempts a route from CrossOriginProtection and the form token: POST /oauth2/authorize, POST /oauth2/logout and
-	// nothing else (architecture.md, settled detail 6). Such a handler changes nothing on the strength of the session alone.
+	// CrossSitePOST exempts a route from CrossOriginProtection and the form token: POST /oauth2/authorize, POST /oauth2/logout, POST
+	// /callback/{connector} and nothing else (architecture.md, settled detail 6). Such a handler changes nothing on the strength of the session alone.
 	CrossSitePOST Option = iota
 )
 

@@ -45,6 +45,8 @@ type Config struct {
 	RememberAbsolute time.Duration    // default 30 d
 	Spawn            func(func())     // runs last_seen writes off the request's path; nil = go
 	Logger           *slog.Logger     // of what goes wrong there; nil = discarded
+	// Enabled answers for the way a session began; of one that is gone no session is left (security.md E11). nil = all are there.
+	Enabled func(connector string) bool
 }
 
 // Manager makes, reads and ends sessions. Make it with New.
@@ -152,6 +154,8 @@ func (m *Manager) read(ctx context.Context, r *http.Request) (*Session, error) {
 		return nil, fmt.Errorf("session: read: %w", err)
 	case !secretMatches(secret, row.SecretHash) || !live.User.Active(m.c.Now()):
 		return nil, nil
+	case m.c.Enabled != nil && !m.c.Enabled(row.Connector):
+		return nil, nil
 	}
 	return &Session{Session: *row, Live: live}, nil
 }
@@ -209,6 +213,9 @@ func (m *Manager) start(w http.ResponseWriter, r *http.Request, p Proof, partial
 		return nil, err
 	}
 	m.keepFlowCookie(w, r)
+	if m.SignedOut(r) {
+		m.dropCookie(w, m.cookies.out)
+	}
 	s := g.Values[sessionKey{}].(*Session)
 	s.Live = live
 	return s, nil
@@ -236,9 +243,20 @@ func (m *Manager) End(w http.ResponseWriter, r *http.Request, reason string) err
 		if err := m.c.Store.EndSession(r.Context(), id, reason); err != nil {
 			return fmt.Errorf("session: end: %w", err)
 		}
+		m.setCookie(w, m.cookies.out, "1", outLife)
 	}
 	m.dropCookie(w, m.cookies.session)
 	return nil
+}
+
+// outLife is how long a sign-out keeps a sign-in from starting by itself.
+const outLife = 10 * time.Minute
+
+// SignedOut says whether somebody signed out in this browser a moment ago and nobody signed in since. It stands between a sign-out and an
+// upstream that would answer without asking anybody. It protects nobody, so anybody may set it.
+func (m *Manager) SignedOut(r *http.Request) bool {
+	c, err := r.Cookie(m.cookies.out)
+	return err == nil && c.Value != ""
 }
 
 // currentID is the session this browser proved to hold in this request, "" for none. A cookie alone does not prove it: its row may

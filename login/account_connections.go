@@ -1,0 +1,133 @@
+package login
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/latchkey-idp/latchkey/internal/web"
+	"github.com/latchkey-idp/latchkey/login/session"
+	"github.com/latchkey-idp/latchkey/store"
+	"github.com/latchkey-idp/latchkey/templates"
+)
+
+// reauthURL is where somebody confirms who they are before the way they sign in changes.
+var reauthURL = pathWith(signInPath, nil, query{"reauth": "1", "choose": "1"})
+
+// connections is GET /account/connections: which upstreams open this account, since when and why, and which more could.
+func (l *Login) connections(w http.ResponseWriter, r *http.Request) error {
+	current, ok := session.Current(r.Context())
+	if !ok {
+		return web.SeeOther(w, r, signInPath)
+	}
+	page, err := l.connectionsPage(w, r, current)
+	if err != nil {
+		return wrap("connections of an account", err)
+	}
+	return l.mux.Render(w, r, http.StatusOK, page)
+}
+
+func (l *Login) connectionsPage(w http.ResponseWriter, r *http.Request, current *session.Session) (*templates.ConnectionsPage, error) {
+	u := &current.Live.User
+	page := &templates.ConnectionsPage{Base: l.mux.Base(w, r), Recent: l.isRecent(current), ReauthURL: reauthURL}
+	links, err := l.store.IdentitiesOf(r.Context(), u.ID)
+	if err != nil {
+		return nil, err
+	}
+	ways, err := l.store.WaysIn(r.Context(), u.ID, l.upstreamNames())
+	if err != nil {
+		return nil, err
+	}
+	for _, link := range links {
+		up := l.upstream(link.Connector)
+		opens := up != nil && link.QuarantinedAt.IsZero()
+		line := templates.ConnectionLine{
+			ID: link.ID, Provider: l.label(link.Connector), Account: link.Email, Since: when(&page.Base, u, link.CreatedAt),
+			LastUsed: when(&page.Base, u, link.LastUsedAt), Closed: !opens, LastWay: opens && ways == 1, Evidence: l.evidenceText(&page.Base, link),
+		}
+		if up != nil {
+			line.Icon = up.Icon
+		}
+		page.Connections = append(page.Connections, line)
+	}
+	for _, up := range l.upstreams {
+		page.Available = append(page.Available, templates.Method{
+			ID: up.Name(), Label: up.Label, Icon: up.Icon, URL: connectionsPath + "/" + up.Name() + "/link",
+		})
+	}
+	return page, nil
+}
+
+// evidenceText says in words what a link rests on.
+func (l *Login) evidenceText(b *templates.Base, link store.Identity) string {
+	var parts []string
+	for _, e := range link.Evidence {
+		method, proof := strings.CutPrefix(e, evidenceProof)
+		switch {
+		case proof && method == methodPassword:
+			parts = append(parts, b.T("connections.evidence_password"))
+		case proof:
+			parts = append(parts, b.T("connections.evidence_proof", "Provider", l.label(method)))
+		case slices.Contains([]string{evidenceNew, evidenceBoth, evidenceAccount}, e):
+			parts = append(parts, b.T("connections.evidence_"+e))
+		}
+	}
+	return strings.Join(parts, " ")
+}
+
+func (l *Login) isRecent(s *session.Session) bool { return l.now().Sub(s.AuthTime.Time) <= recent }
+
+// linkConnection is POST /account/connections/{connector}/link: off to the upstream, to come back with a second way in. The answer is a
+// page that leads there: a form of ours may not end at another site (pages.md trap 1).
+func (l *Login) linkConnection(w http.ResponseWriter, r *http.Request) error {
+	current, ok := session.Current(r.Context())
+	if !ok {
+		return web.SeeOther(w, r, signInPath)
+	}
+	if !l.isRecent(current) {
+		return web.SeeOther(w, r, reauthURL)
+	}
+	up, err := l.wanted(r, nil)
+	if err != nil {
+		return err
+	}
+	to, err := l.depart(w, r, up, nil, store.Attempt{Purpose: store.AttemptLink, UserID: current.UserID}, journey{})
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Refresh", "0; url="+to)
+	return l.mux.Render(w, r, http.StatusOK, &templates.GoPage{Base: l.mux.Base(w, r), Provider: up.Label, URL: to})
+}
+
+// unlinkConnection is POST /account/connections/{id}/unlink. The last way in stays.
+func (l *Login) unlinkConnection(w http.ResponseWriter, r *http.Request) error {
+	current, ok := session.Current(r.Context())
+	if !ok {
+		return web.SeeOther(w, r, signInPath)
+	}
+	if !l.isRecent(current) {
+		return web.SeeOther(w, r, reauthURL)
+	}
+	err := l.store.Tx(r.Context(), func(ctx context.Context) error {
+		gone, err := l.store.UnlinkIdentity(ctx, current.UserID, current.UserID, r.PathValue("id"), current.ID, l.upstreamNames())
+		if err != nil {
+			return err
+		}
+		return l.record(ctx, "unlink", current.UserID, "", map[string]any{"connector": gone.Connector})
+	})
+	switch {
+	case errors.Is(err, store.ErrLastWayIn):
+		page, err := l.connectionsPage(w, r, current)
+		if err != nil {
+			return wrap("connections of an account", err)
+		}
+		page.Notice = "connections.error_last"
+		return l.mux.Render(w, r, http.StatusConflict, page)
+	case errors.Is(err, store.ErrNotFound): // gone in another tab, or never theirs: the page shows what is
+	case err != nil:
+		return wrap("unlink", err)
+	}
+	return web.SeeOther(w, r, connectionsPath)
+}

@@ -1,0 +1,200 @@
+package login
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/latchkey-idp/latchkey/connectors"
+	"github.com/latchkey-idp/latchkey/internal/web"
+	"github.com/latchkey-idp/latchkey/login/session"
+	"github.com/latchkey-idp/latchkey/store"
+	"github.com/latchkey-idp/latchkey/templates"
+)
+
+const (
+	pendingDeletion = "deletion"           // store.Pending.Kind of a request to delete what an upstream told us
+	deletionLife    = 365 * 24 * time.Hour // how long its status can be read
+
+	deletionDone = "done"     // store.Pending.State: everything is gone
+	deletionOpen = "received" // the account has no way in left: an administrator must erase it
+
+	deletionRequested = "deletion requested at the upstream" // store.User.DisabledReason
+)
+
+// deletion is store.Pending.Request.
+type deletion struct {
+	Connector string    `json:"connector"`
+	At        time.Time `json:"at"`
+}
+
+// noticed reads an upstream's signed notice (Facebook's signed_request) and finds the links of its subject.
+func (l *Login) noticed(r *http.Request) (*Upstream, []store.Identity, error) {
+	up := l.upstream(r.PathValue("connector"))
+	if up == nil {
+		return nil, nil, &web.Error{Status: http.StatusNotFound}
+	}
+	reader, ok := up.Connector.(connectors.Deauthorizer)
+	if !ok {
+		return nil, nil, &web.Error{Status: http.StatusNotFound}
+	}
+	subject, err := reader.Deauthorized(r.PostFormValue("signed_request"), l.now())
+	if err != nil || subject == "" {
+		return nil, nil, &web.Error{Status: http.StatusBadRequest, Err: err}
+	}
+	links, err := l.store.IdentitiesBySubject(r.Context(), up.Name(), subject)
+	return up, links, wrap("notice of an upstream", err)
+}
+
+// deauthorize is POST /callback/{connector}/deauthorize: the person removed this application at the upstream. What came through it ends;
+// the link stays, as the person may come back and is the same then.
+func (l *Login) deauthorize(w http.ResponseWriter, r *http.Request) error {
+	up, links, err := l.noticed(r)
+	if err != nil {
+		return err
+	}
+	err = l.store.Tx(r.Context(), func(ctx context.Context) error {
+		for _, link := range links {
+			if _, err := l.store.EndUpstreamSessions(ctx, up.Name(), link.Subject, "", "deauthorized at the upstream"); err != nil {
+				return err
+			}
+			if err := l.record(ctx, "deauthorized", link.UserID, "", map[string]any{"connector": up.Name()}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return wrap("notice of an upstream", err)
+	}
+	return writeJSON(w, http.StatusOK, struct{}{})
+}
+
+// dataDeletion is POST /callback/{connector}/data-deletion. What the upstream told us of the person is deleted with the link; an account
+// that nobody can enter any more is shut, for an administrator to erase. The answer is the upstream's form: an address where the person
+// can read the status, and its code.
+func (l *Login) dataDeletion(w http.ResponseWriter, r *http.Request) error {
+	up, links, err := l.noticed(r)
+	if err != nil {
+		return err
+	}
+	code := newSecret()
+	err = l.store.Tx(r.Context(), func(ctx context.Context) error {
+		state, owner := deletionDone, ""
+		for _, link := range links {
+			owner = link.UserID
+			if _, err := l.store.EndUpstreamSessions(ctx, up.Name(), link.Subject, "", "deletion requested at the upstream"); err != nil {
+				return err
+			}
+			ways, err := l.store.ForgetIdentity(ctx, up.actor(), link.UserID, link.ID, l.upstreamNames())
+			if err != nil && !errors.Is(err, store.ErrNotFound) {
+				return err
+			}
+			if err == nil && ways == 0 {
+				state = deletionOpen
+				if err := l.store.DisableUser(ctx, "system", link.UserID, deletionRequested); err != nil {
+					return err
+				}
+			}
+			if err := l.record(ctx, "deletion_requested", link.UserID, "", map[string]any{"connector": up.Name(), "state": state}); err != nil {
+				return err
+			}
+		}
+		request, err := json.Marshal(deletion{up.Name(), l.now()})
+		if err != nil {
+			return err
+		}
+		return l.store.CreatePending(ctx, &store.Pending{
+			IDHash: hashOf(code), Kind: pendingDeletion, Request: string(request), UserID: owner, State: state, ExpiresAt: store.At(l.now().Add(deletionLife)),
+		})
+	})
+	if err != nil {
+		return wrap("notice of an upstream", err)
+	}
+	return writeJSON(w, http.StatusOK, map[string]string{"url": l.issuer + deletionPrefix + code, "confirmation_code": code})
+}
+
+// deletionStatus is GET /privacy/deletion/{code}.
+func (l *Login) deletionStatus(w http.ResponseWriter, r *http.Request) error {
+	code := r.PathValue("code")
+	row, err := l.store.Pending(r.Context(), pendingDeletion, hashOf(code))
+	if errors.Is(err, store.ErrNotFound) {
+		return &web.Error{Status: http.StatusNotFound, Key: "error.deletion_unknown", Code: "deletion_unknown", Err: err}
+	} else if err != nil {
+		return wrap("status of a deletion", err)
+	}
+	var d deletion
+	if err := json.Unmarshal([]byte(row.Request), &d); err != nil {
+		return wrap("status of a deletion", err)
+	}
+	base := l.mux.Base(w, r)
+	return l.mux.Render(w, r, http.StatusOK, &templates.DeletionPage{
+		Base: base, Code: code, Provider: l.label(d.Connector), At: base.When(d.At.UTC()), Done: row.State == deletionDone,
+	})
+}
+
+// backchannel is POST /callback/{connector}/backchannel: the person signed out at the upstream (OpenID Connect Back-Channel Logout 1.0
+// §2.5). Sessions that came through it end, with the grants that do not outlive one.
+func (l *Login) backchannel(w http.ResponseWriter, r *http.Request) error {
+	up := l.upstream(r.PathValue("connector"))
+	if up == nil {
+		return &web.Error{Status: http.StatusNotFound}
+	}
+	reader, ok := up.Connector.(connectors.BackchannelLogout)
+	if !ok {
+		return &web.Error{Status: http.StatusNotFound}
+	}
+	subject, sid, err := reader.LoggedOut(r.Context(), r.PostFormValue("logout_token"))
+	if err != nil || subject == "" && sid == "" {
+		if connectors.KindOf(err) == connectors.Upstream && err != nil {
+			return &web.Error{Status: http.StatusServiceUnavailable, Err: err, Retry: 10 * time.Second}
+		}
+		return &web.Error{Status: http.StatusBadRequest, Err: err} // §2.8
+	}
+	if _, err := l.store.EndUpstreamSessions(r.Context(), up.Name(), subject, sid, "signed out at the upstream"); err != nil {
+		return wrap("back-channel logout", err)
+	}
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// UpstreamSignOut is where a browser goes after its session s ended here, so that it ends at the upstream as well; "" = nowhere, because
+// the session came another way, the operator does not ask for it, or the upstream has no such address. It is asked before the session ends.
+func (l *Login) UpstreamSignOut(ctx context.Context, s *session.Session) string {
+	up := l.upstream(s.Connector)
+	if up == nil || !up.Logout {
+		return ""
+	}
+	ender, ok := up.Connector.(connectors.EndSession)
+	if !ok {
+		return ""
+	}
+	side, err := l.store.UpstreamSession(ctx, s.ID)
+	var token []byte
+	if err == nil && side.Sealed != "" {
+		token, err = l.open(side.Sealed, sealedSession+s.ID)
+	}
+	if err != nil {
+		l.log.WarnContext(ctx, "no sign-out at the upstream", "connector", up.Name(), "error", err)
+		return ""
+	}
+	to, err := ender.EndSessionURL(ctx, string(token), l.issuer+signedOutPath, "")
+	if err != nil {
+		l.log.WarnContext(ctx, "no sign-out at the upstream", "connector", up.Name(), "error", err)
+		return ""
+	}
+	return to
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(b) // the peer is gone: nobody to tell
+	return nil
+}
