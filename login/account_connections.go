@@ -6,7 +6,9 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/latchkey-idp/latchkey/connectors"
 	"github.com/latchkey-idp/latchkey/internal/web"
 	"github.com/latchkey-idp/latchkey/login/session"
 	"github.com/latchkey-idp/latchkey/store"
@@ -110,8 +112,9 @@ func (l *Login) unlinkConnection(w http.ResponseWriter, r *http.Request) error {
 	if !l.isRecent(current) {
 		return web.SeeOther(w, r, reauthURL)
 	}
-	err := l.store.Tx(r.Context(), func(ctx context.Context) error {
-		gone, err := l.store.UnlinkIdentity(ctx, current.UserID, current.UserID, r.PathValue("id"), current.ID, l.upstreamNames())
+	var gone *store.Identity
+	err := l.store.Tx(r.Context(), func(ctx context.Context) (err error) {
+		gone, err = l.store.UnlinkIdentity(ctx, current.UserID, current.UserID, r.PathValue("id"), current.ID, l.upstreamNames())
 		if err != nil {
 			return err
 		}
@@ -128,6 +131,44 @@ func (l *Login) unlinkConnection(w http.ResponseWriter, r *http.Request) error {
 	case errors.Is(err, store.ErrNotFound): // gone in another tab, or never theirs: the page shows what is
 	case err != nil:
 		return wrap("unlink", err)
+	default:
+		l.giveBack(r.Context(), gone)
 	}
 	return web.SeeOther(w, r, connectionsPath)
 }
+
+// sealedToken and a link's id are the place of its access token.
+const sealedToken = "identities.token."
+
+// keepToken seals the access token of a connector that gives it back later (security.md E13).
+func (l *Login) keepToken(ctx context.Context, a *arrival, link *store.Identity) error {
+	if !a.up.Revoke || a.id.AccessToken == "" {
+		return nil
+	}
+	return l.store.KeepIdentityToken(ctx, link.ID, l.seal([]byte(a.id.AccessToken), sealedToken+link.ID))
+}
+
+// giveBack tells the upstream that its access token is of no use any more. The link is gone already, whatever it answers: a token may
+// have run out, or the upstream may be down.
+func (l *Login) giveBack(ctx context.Context, link *store.Identity) {
+	up := l.upstream(link.Connector)
+	if up == nil || link.TokenSealed == "" {
+		return
+	}
+	revoker, ok := up.Connector.(connectors.Revoker)
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTime)
+	defer cancel()
+	token, err := l.open(link.TokenSealed, sealedToken+link.ID)
+	if err == nil {
+		err = revoker.Revoke(ctx, string(token))
+	}
+	if err != nil {
+		l.log.WarnContext(ctx, "the upstream did not take its access token back", "connector", up.Name(), "error", err)
+	}
+}
+
+// revokeTime is how long a person waits for the upstream at most.
+const revokeTime = 3 * time.Second

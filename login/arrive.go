@@ -244,6 +244,9 @@ func (l *Login) refresh(ctx context.Context, a *arrival, link *store.Identity, u
 	if err := l.store.TouchIdentity(ctx, link.ID, a.id.Email, string(a.up.trust(&a.id))); err != nil {
 		return err
 	}
+	if err := l.keepToken(ctx, a, link); err != nil {
+		return err
+	}
 	changed := fillProfile(u, &a.id)
 	if u.GivenName == "" && u.FamilyName == "" && a.given+a.family != "" {
 		u.GivenName, u.FamilyName, changed = a.given, a.family, true

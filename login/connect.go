@@ -177,7 +177,9 @@ func (l *Login) callback(w http.ResponseWriter, r *http.Request) error {
 	if !up.KeepIDToken && !up.Logout {
 		id.IDToken = ""
 	}
-	id.AccessToken = "" // nothing here needs it (security.md E13)
+	if !up.Revoke {
+		id.AccessToken = "" // nothing here needs it (security.md E13)
+	}
 	a := &arrival{up: up, id: id, p: p}
 	switch row.Purpose {
 	case store.AttemptLink:

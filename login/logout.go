@@ -37,7 +37,7 @@ func (l *Login) signOut(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return web.SeeOther(w, r, signedOutPath)
 	}
-	next := l.UpstreamSignOut(r.Context(), current)
+	upstream := l.UpstreamSignOut(r.Context(), current, "")
 	err := l.store.Tx(r.Context(), func(ctx context.Context) error {
 		if err := l.sessions.End(w, r.WithContext(ctx), "logout"); err != nil {
 			return err
@@ -47,17 +47,16 @@ func (l *Login) signOut(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return wrap("sign-out", err)
 	}
-	if next == "" {
-		return web.SeeOther(w, r, signedOutPath)
+	if upstream != nil {
+		return upstream(w, r)
 	}
-	// The form that was sent may not end at another site (pages.md trap 1), so a page leads there.
-	w.Header().Set("Refresh", "0; url="+next)
-	page := &templates.GoPage{Base: l.mux.Base(w, r), Provider: l.label(current.Connector), URL: next, SignOut: true}
-	page.User = nil // they just left
-	return l.mux.Render(w, r, http.StatusOK, page)
+	return web.SeeOther(w, r, signedOutPath)
 }
 
-// signedOut is GET /logged-out.
+// signedOut is GET /logged-out. From an upstream's sign-out it goes on to the application that asked for it.
 func (l *Login) signedOut(w http.ResponseWriter, r *http.Request) error {
+	if then := l.afterUpstream(r.URL.Query().Get("state")); then != "" {
+		return web.SeeOther(w, r, then)
+	}
 	return l.mux.Render(w, r, http.StatusOK, &templates.LoggedOutPage{Base: l.mux.Base(w, r)})
 }

@@ -160,16 +160,17 @@ func (l *Login) backchannel(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// UpstreamSignOut is where a browser goes after its session s ended here, so that it ends at the upstream as well; "" = nowhere, because
-// the session came another way, the operator does not ask for it, or the upstream has no such address. It is asked before the session ends.
-func (l *Login) UpstreamSignOut(ctx context.Context, s *session.Session) string {
+// UpstreamSignOut is asked before session s ends here. What it returns answers the request after that: a page that leads on through the
+// upstream's sign-out, and from there to then ("" = our own page). It is nil when the session came another way, the operator does not ask
+// for it, or the upstream has no such address. then is an address that is registered for an application.
+func (l *Login) UpstreamSignOut(ctx context.Context, s *session.Session, then string) func(http.ResponseWriter, *http.Request) error {
 	up := l.upstream(s.Connector)
 	if up == nil || !up.Logout {
-		return ""
+		return nil
 	}
 	ender, ok := up.Connector.(connectors.EndSession)
 	if !ok {
-		return ""
+		return nil
 	}
 	side, err := l.store.UpstreamSession(ctx, s.ID)
 	var token []byte
@@ -178,14 +179,56 @@ func (l *Login) UpstreamSignOut(ctx context.Context, s *session.Session) string 
 	}
 	if err != nil {
 		l.log.WarnContext(ctx, "no sign-out at the upstream", "connector", up.Name(), "error", err)
-		return ""
+		return nil
 	}
-	to, err := ender.EndSessionURL(ctx, string(token), l.issuer+signedOutPath, "")
+	state := ""
+	if then != "" {
+		b, err := json.Marshal(afterSignOut{then, l.now().Add(attemptLife).Unix()})
+		if err != nil {
+			l.log.WarnContext(ctx, "no way back from the upstream's sign-out", "connector", up.Name(), "error", err)
+		} else {
+			state = l.seal(b, sealedSignOut)
+		}
+	}
+	to, err := ender.EndSessionURL(ctx, string(token), l.issuer+signedOutPath, state)
 	if err != nil {
 		l.log.WarnContext(ctx, "no sign-out at the upstream", "connector", up.Name(), "error", err)
+		return nil
+	}
+	if to == "" {
+		return nil
+	}
+	return func(w http.ResponseWriter, r *http.Request) error {
+		// The form that was sent may not end at another site (pages.md trap 1), so a page leads there.
+		w.Header().Set("Refresh", "0; url="+to)
+		page := &templates.GoPage{Base: l.mux.Base(w, r), Provider: up.Label, URL: to, SignOut: true}
+		page.User = nil // they just left
+		return l.mux.Render(w, r, http.StatusOK, page)
+	}
+}
+
+// afterSignOut is the state of a sign-out at an upstream. It is sealed, so only addresses that we were about to follow come back in it.
+type afterSignOut struct {
+	Then  string `json:"then"`
+	Until int64  `json:"until"` // Unix seconds
+}
+
+const sealedSignOut = "signed-out"
+
+// afterUpstream is where the state that came back from an upstream's sign-out leads, "" = nowhere.
+func (l *Login) afterUpstream(state string) string {
+	if state == "" || len(state) > maxCallback || l.open == nil {
 		return ""
 	}
-	return to
+	b, err := l.open(state, sealedSignOut)
+	if err != nil {
+		return ""
+	}
+	var after afterSignOut
+	if json.Unmarshal(b, &after) != nil || l.now().Unix() > after.Until {
+		return ""
+	}
+	return after.Then
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) error {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,8 +37,50 @@ func (able) LoggedOut(_ context.Context, token string) (subject, sid string, err
 	return subject, sid, nil
 }
 
-func (able) EndSessionURL(_ context.Context, idToken, back, _ string) (string, error) {
-	return "https://facebook.example/logout?" + url.Values{"id_token_hint": {idToken}, "post_logout_redirect_uri": {back}}.Encode(), nil
+func (able) EndSessionURL(_ context.Context, idToken, back, state string) (string, error) {
+	return "https://facebook.example/logout?" + url.Values{"id_token_hint": {idToken}, "post_logout_redirect_uri": {back}, "state": {state}}.Encode(), nil
+}
+
+// revoking remembers which tokens it took back, and then fails: the link is gone whatever it says.
+type revoking struct {
+	*upstream
+	took *[]string
+}
+
+func (r revoking) Revoke(_ context.Context, token string) error {
+	*r.took = append(*r.took, token)
+	return errors.New("down")
+}
+
+// TestSec_E13_TokenGivenBack: an access token is kept where the operator wants it given back, sealed, and goes with the link.
+func TestSec_E13_TokenGivenBack(t *testing.T) {
+	t.Parallel()
+	for _, keep := range []bool{false, true} {
+		var took []string
+		f := newUpstream("facebook")
+		up := open(f, func(u *login.Upstream) { u.Revoke = keep })
+		up.Connector = revoking{f, &took}
+		s := newSiteOn(t, store.SQLite, up)
+		b := s.browser("192.0.2.1")
+		who := person("f1", "ana@example.com")
+		who.AccessToken = "the-access-token"
+		id := b.through(f, who).arrived()
+		link := s.links(id)[0]
+		if (link.TokenSealed != "") != keep || strings.Contains(link.TokenSealed, "access") {
+			t.Errorf("keep %v: %q", keep, link.TokenSealed)
+		}
+		must(t, s.store.SetPassword(t.Context(), "cli", id, goodHash(), false, ""))
+		b.through(f, who).arrived() // a password ends the sessions there were
+		link = s.links(id)[0]
+		token := b.get("/account/connections").formTo("/account/connections/facebook/link", "").values
+		b.send(http.MethodPost, "/account/connections/"+link.ID+"/unlink", token, nil).expect("/account/connections", http.StatusOK)
+		if len(s.links(id)) != 0 {
+			t.Fatal("still linked")
+		}
+		if want := map[bool][]string{true: {"the-access-token"}}[keep]; !slices.Equal(took, want) {
+			t.Errorf("keep %v: gave back %v", keep, took)
+		}
+	}
 }
 
 // post is an upstream's server: no cookies, no browser.

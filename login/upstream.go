@@ -45,6 +45,7 @@ type Upstream struct {
 	AllowAdmins  bool             // administrators may sign in through it, and its rules may make some (R41)
 	Rules        []ClaimRule
 
+	Revoke      bool // the access token is kept, sealed beside the link, and given back when that goes
 	KeepIDToken bool // sealed beside the session
 	Logout      bool // signing out here also leads through the upstream's sign-out
 }

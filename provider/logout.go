@@ -133,8 +133,15 @@ func (p *Provider) logoutConfirm(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (p *Provider) endSession(w http.ResponseWriter, r *http.Request, q *logoutRequest) error {
+	var upstream func(http.ResponseWriter, *http.Request) error
+	if sess, ok := session.Current(r.Context()); ok && p.c.UpstreamSignOut != nil {
+		upstream = p.c.UpstreamSignOut(r.Context(), sess, q.target)
+	}
 	if err := p.c.Sessions.End(w, r, "logout"); err != nil {
 		return err
+	}
+	if upstream != nil {
+		return upstream(w, r)
 	}
 	if q.target != "" {
 		return web.SeeOther(w, r, q.target)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"strings"
 	"sync"
@@ -33,6 +34,9 @@ type Config struct {
 	Login func(ctx context.Context, handle string, f store.Flow) (string, error)
 	// ConnectorEnabled answers for the login method a grant came through; nil = all are.
 	ConnectorEnabled func(id string) bool
+	// UpstreamSignOut is asked before a session ends. What it returns, unless nil, answers the request after that: it leads on through the sign-out
+	// of the upstream the session came from, and then to the application's address. nil = no session came from an upstream.
+	UpstreamSignOut func(ctx context.Context, s *session.Session, then string) func(http.ResponseWriter, *http.Request) error
 	// Observe counts: issued tokens by grant type, refusals by error code. nil = not counted.
 	Observe func(kind, detail string)
 

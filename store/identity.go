@@ -21,9 +21,10 @@ type Identity struct {
 	CreatedAt     Time    `db:"created_at"`
 	LastUsedAt    Time    `db:"last_used_at"`
 	QuarantinedAt Time    `db:"quarantined_at"` // opens no account: see QuarantineHolder
+	TokenSealed   string  `db:"token_sealed"`   // the upstream's access token under the master key, to be given back with the link; "" = none
 }
 
-const identityColumns = "id, user_id, connector, issuer, subject, email, email_trust, evidence, created_at, last_used_at, quarantined_at"
+const identityColumns = "id, user_id, connector, issuer, subject, email, email_trust, evidence, created_at, last_used_at, quarantined_at, token_sealed"
 
 var createIdentity = insertInto("identities", identityColumns)
 
@@ -81,6 +82,14 @@ func (s *Store) TouchIdentity(ctx context.Context, id, email, trust string) erro
 		trust = ""
 	}
 	n, err := s.exec(ctx, touchIdentity, At(s.now(ctx)), email, email, email, trust, id)
+	return changed(n, err, errNotFound("identity"))
+}
+
+const keepIdentityToken = `UPDATE identities SET token_sealed = ? WHERE id = ? AND quarantined_at IS NULL`
+
+// KeepIdentityToken replaces the upstream's sealed access token; "" forgets it. ErrNotFound when the link is gone or quarantined.
+func (s *Store) KeepIdentityToken(ctx context.Context, id, sealed string) error {
+	n, err := s.exec(ctx, keepIdentityToken, sealed, id)
 	return changed(n, err, errNotFound("identity"))
 }
 

@@ -29,14 +29,18 @@ const (
 
 func (a *app) demoCmd() *cobra.Command {
 	var listen, appListen, management string
-	var verbose bool
+	var verbose, withFakes bool
+	var fakesPort int
 	cmd := &cobra.Command{
 		Use: "demo", Short: "Try it: the server and a sample application on this machine",
 		Long: `Run the server with a sample application beside it, on this machine only and without any configuration.
 Data and keys are kept in ./latchkey-demo (--dir); nothing of it has to be thrown away later:
 
   latchkey user list --dir latchkey-demo
-  latchkey serve --dir latchkey-demo`,
+  latchkey serve --dir latchkey-demo
+
+With --fakes people can also sign in with Google, Microsoft, Facebook and X: stand-ins on this machine that speak as the real ones do and
+ask for no password.`,
 		Args: args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if a.configFile != "" {
@@ -80,22 +84,32 @@ Data and keys are kept in ./latchkey-demo (--dir); nothing of it has to be throw
 			if !verbose {
 				cfg.Log.Level = "warn"
 			}
-			return a.demo(cmd.Context(), cfg, appListen, appURL)
+			var f *fakes
+			if withFakes {
+				if f, err = startFakes(cfg.Issuer, fakesPort); err != nil {
+					return err
+				}
+				defer f.close()
+				cfg.Connectors = f.connectors
+			}
+			return a.demo(cmd.Context(), cfg, appListen, appURL, f)
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", demoListen, "where the server listens; remembered")
 	cmd.Flags().StringVar(&appListen, "app-listen", demoAppListen, "where the sample application listens")
 	cmd.Flags().StringVar(&management, "management", demoManagement, `where health and metrics are served; "" = nowhere; remembered`)
+	cmd.Flags().BoolVar(&withFakes, "fakes", false, "with stand-ins of Google, Microsoft, Facebook and X to sign in through")
+	cmd.Flags().IntVar(&fakesPort, "fakes-port", demoFakesPort, "the first of the ten ports of --fakes")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "log every request")
 	return cmd
 }
 
-// demo runs both until ctx ends.
-func (a *app) demo(ctx context.Context, cfg *config.Config, appListen, appURL string) (err error) {
+// demo runs both until ctx ends; f may be nil.
+func (a *app) demo(ctx context.Context, cfg *config.Config, appListen, appURL string, f *fakes) (err error) {
 	app := server.DemoClient{Name: "Sample application", BaseURL: appURL, RedirectURI: sampleapp.RedirectURL(appURL), PostLogoutRedirectURI: sampleapp.PostLogoutURL(appURL)}
 	var srv *server.Server
 	srv, err = server.New(cfg, server.Options{LogTo: a.errOut, Demo: true,
-		Ready: func(server.Addresses) { a.welcome(ctx, srv, cfg.Issuer, appURL) }})
+		Ready: func(server.Addresses) { a.welcome(ctx, srv, cfg.Issuer, appURL, f) }})
 	if err != nil {
 		return err
 	}
@@ -134,7 +148,7 @@ func (a *app) demo(ctx context.Context, cfg *config.Config, appListen, appURL st
 }
 
 // welcome says where to go.
-func (a *app) welcome(ctx context.Context, srv *server.Server, issuer, appURL string) {
+func (a *app) welcome(ctx context.Context, srv *server.Server, issuer, appURL string, f *fakes) {
 	link, err := srv.SetupLink(ctx)
 	a.printf("\nLatchkey is running, with a sample application that leaves its sign-in to it.\n\n")
 	switch {
@@ -144,6 +158,9 @@ func (a *app) welcome(ctx context.Context, srv *server.Server, issuer, appURL st
 		a.printf("  Open the sample application and sign in:\n     %s\n\n", appURL)
 	default:
 		a.printf("  The link for the first administrator could not be made: %s\n\n", err)
+	}
+	if f != nil {
+		a.printf("  Google, Microsoft, Facebook and X are stand-ins on this machine: on their pages, choose who you are.\n  Facebook's apps page:      %s\n\n", f.settings)
 	}
 	a.printf("  Your account:              %s/account\n  Mail and SMS, not sent:    %s/dev/outbox\n  Data and keys:             %s\n\nOnly this machine can reach it. Ctrl-C ends it; the data stays.\n",
 		issuer, issuer, a.dir)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -115,6 +116,87 @@ func TestDemo(t *testing.T) {
 		t.Errorf("the application after a restart: %d %s", at.status, at.url)
 	}
 	stop()
+}
+
+// TestDemo_Fakes: each of the four buttons leads from the application through a stand-in and back, without script; after a restart the
+// same people come back to the same accounts.
+func TestDemo_Fakes(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	port, appPort := freePort(t), freePort(t)
+	app := "http://localhost:" + appPort
+	flags := []string{"demo", "--fakes", "--fakes-port", portsInARow(t, 10), "--dir", dir, "--listen", "127.0.0.1:" + port,
+		"--app-listen", "127.0.0.1:" + appPort, "--management", ""}
+	subject := regexp.MustCompile(`[a-z0-9]{26}`)
+	subs := map[string]string{}
+	for run := range 2 {
+		out, stop := inBackground(t, flags...)
+		if text := out.until(t, "Ctrl-C ends it"); !strings.Contains(text, "/settings") {
+			t.Errorf("the terminal says:\n%s", text)
+		}
+		for _, c := range []struct{ connector, name string }{{"google", "Ada"}, {"azure", "Ada Work"}, {"twitter", "Ada"}, {"facebook", "Ada"}} {
+			b := newBrowser(t)
+			at := b.click(b.get(app+"/you"), "sorry-sign-in")
+			at = b.click(at, "login-with-"+c.connector)
+			if !strings.Contains(at.text, "It asks for no password") {
+				t.Fatalf("%s: at %s (%d):\n%s", c.connector, at.url, at.status, at.text)
+			}
+			at = b.submit(at, "continue", nil)
+			if at.url.Path == "/login/complete" {
+				at = b.submit(at, "complete-submit", map[string]string{"email": "ada@facebook.example"})
+			}
+			if at.url.Path == "/consent" {
+				at = b.submit(at, "consent-accept", nil)
+			}
+			if at.url.String() != app+"/you" || at.status != http.StatusOK || !strings.Contains(at.text, c.name) {
+				t.Fatalf("%s: at %s (%d):\n%s", c.connector, at.url, at.status, at.text)
+			}
+			_, rest, _ := strings.Cut(at.text, "sub")
+			sub := subject.FindString(rest)
+			switch {
+			case sub == "":
+				t.Errorf("%s: no sub:\n%s", c.connector, at.text)
+			case run == 0:
+				subs[c.connector] = sub
+			case subs[c.connector] != sub:
+				t.Errorf("%s: %s, and after a restart %s", c.connector, subs[c.connector], sub)
+			}
+		}
+		stop()
+	}
+	for a, x := range subs {
+		for b, y := range subs {
+			if a != b && x == y {
+				t.Errorf("%s and %s are one account without anybody's proof", a, b)
+			}
+		}
+	}
+	if got := command(t, "user", "list", "--dir", dir); strings.Count(got, "Ada") != 4 {
+		t.Errorf("user list: %s", got)
+	}
+}
+
+// portsInARow is the first of n free ports in a row.
+func portsInARow(t *testing.T, n int) string {
+	t.Helper()
+	for range 50 {
+		first, err := strconv.Atoi(freePort(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		free := first+n < 65536
+		for i := 0; i < n && free; i++ {
+			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+i))
+			if free = err == nil; free {
+				l.Close()
+			}
+		}
+		if free {
+			return strconv.Itoa(first)
+		}
+	}
+	t.Fatal("no free ports")
+	return ""
 }
 
 // TestDemoTakenPort: the application's port is in use; nothing is left running.
@@ -282,7 +364,11 @@ func (b *browser) submit(p *page, button string, fields map[string]string) *page
 		if n.Data != "input" && n.Data != "button" || name == "" {
 			return false
 		}
-		switch attr(n, "type") {
+		kind := attr(n, "type")
+		if n.Data == "button" {
+			kind = "submit"
+		}
+		switch kind {
 		case "checkbox", "radio":
 			if has(n, "checked") {
 				values.Add(name, attr(n, "value"))

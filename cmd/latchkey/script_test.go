@@ -119,6 +119,9 @@ func cmdSignal(ts *testscript.TestScript, _ bool, args []string) {
 	for _, c := range ts.BackgroundCmds() {
 		ts.Check(c.Process.Signal(sig))
 	}
+	if sig == syscall.SIGHUP {
+		time.Sleep(300 * time.Millisecond) // a SIGTERM right after it may be seen first
+	}
 }
 
 // cmdSQL is "sql FILE STATEMENT": somebody who goes to the database behind our back.

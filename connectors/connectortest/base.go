@@ -34,6 +34,9 @@ type Client struct {
 	PostLogoutRedirectURIs []string
 	BackchannelLogoutURI   string
 	FrontchannelLogoutURI  string
+
+	// Port is that of the fake's first host, which its others follow: for a demo whose people keep their accounts. 0 = any free ones.
+	Port int
 }
 
 // Fault is a way to fail that has nothing to do with identity.
@@ -77,12 +80,14 @@ type base struct {
 	waiting  map[string]*visit // pages that are open, by id
 	once     []string          // what may come once
 
+	port int // of the next host, 0 = any
 	now  func() time.Time
 	done chan struct{} // closed by Close, so that what stalls ends
 }
 
-func newBase() *base {
+func newBase(port int) *base {
 	return &base{
+		port:    port,
 		origins: map[string]string{}, muxes: map[string]*http.ServeMux{}, faults: map[string]Fault{}, waiting: map[string]*visit{},
 		now: time.Now, done: make(chan struct{}),
 	}
@@ -90,9 +95,12 @@ func newBase() *base {
 
 // host starts a server of the fake and returns its origin. Every host has the page's own endpoint.
 func (b *base) host(name string) (origin string, err error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", b.port))
 	if err != nil {
 		return "", fmt.Errorf("connectortest: %w", err)
+	}
+	if b.port != 0 {
+		b.port++
 	}
 	mux := http.NewServeMux()
 	s := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}

@@ -46,7 +46,7 @@ type Entra struct {
 
 // NewEntra starts the fake, with one application registered in TenantA. audience "" = AudienceAll.
 func NewEntra(c Client, audience string) (*Entra, error) {
-	b := newBase()
+	b := newBase(c.Port)
 	e := &Entra{op: newOP(b), audience: audience}
 	if e.audience == "" {
 		e.audience = AudienceAll

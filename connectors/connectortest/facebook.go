@@ -69,7 +69,7 @@ const (
 // NewFacebook starts the fake, with one app registered. The id must be decimal, as Meta's are.
 func NewFacebook(app Client) (*Facebook, error) {
 	f := &Facebook{
-		scripted: newScripted(), apps: []Client{app}, versions: []string{"v26.0", "v25.0", "v24.0", "v23.0", "v22.0", "v21.0"},
+		scripted: newScripted(app.Port), apps: []Client{app}, versions: []string{"v26.0", "v25.0", "v24.0", "v23.0", "v22.0", "v21.0"},
 		given: map[[2]string]givenScopes{}, codes: map[string]*facebookCode{}, tokens: map[string]*facebookToken{}, notices: map[string]facebookNotices{},
 		people: []Person{
 			{ID: "ada", Name: "Ada L", GivenName: "Ada", FamilyName: "L", Email: "ada@example.com", Picture: "https://scontent.example/ada.jpg"},

@@ -15,7 +15,7 @@ type Google struct {
 
 // NewGoogle starts the fake, with one application registered.
 func NewGoogle(c Client) (*Google, error) {
-	b := newBase()
+	b := newBase(c.Port)
 	g := &Google{op: newOP(b)}
 	g.title, g.colour = "Google", "#e8f0fe"
 	g.auth, g.prompts = []string{"client_secret_post", "client_secret_basic"}, []string{"none", "consent", "select_account"}

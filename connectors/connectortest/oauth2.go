@@ -52,7 +52,7 @@ func NewOAuth2(c Client, opt OAuth2Options) (*OAuth2, error) {
 		opt.Profile = likeGitHub
 	}
 	f := &OAuth2{
-		scripted: newScripted(), opt: opt, clients: []Client{c}, codes: map[string]*oauth2Code{}, tokens: map[string]*oauth2Code{},
+		scripted: newScripted(c.Port), opt: opt, clients: []Client{c}, codes: map[string]*oauth2Code{}, tokens: map[string]*oauth2Code{},
 		people: []Person{
 			{ID: "583231", Name: "Ada L", Username: "ada", Email: "ada@example.com", Picture: "https://avatars.example/u/583231"},
 			{ID: "583232", Name: "Grace H", Username: "grace"},

@@ -26,7 +26,7 @@ type OIDCOptions struct {
 
 // NewOIDC starts the fake, with one application registered.
 func NewOIDC(c Client, opt OIDCOptions) (*OIDC, error) {
-	b := newBase()
+	b := newBase(c.Port)
 	f := &OIDC{op: newOP(b)}
 	f.title, f.colour = "Example ID", "#eef7ee"
 	f.auth, f.pkce, f.sendIss = opt.Auth, opt.PKCE, opt.SendIss

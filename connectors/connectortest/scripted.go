@@ -17,7 +17,9 @@ type saying struct {
 	body   string
 }
 
-func newScripted() *scripted { return &scripted{base: newBase(), said: map[string]saying{}} }
+func newScripted(port int) *scripted {
+	return &scripted{base: newBase(port), said: map[string]saying{}}
+}
 
 // Answer makes an endpoint say body with status to everybody from now on, as JSON; status 0 ends that.
 func (s *scripted) Answer(endpoint string, status int, body string) {

@@ -67,7 +67,7 @@ const (
 // NewTwitter starts the fake, with one app registered: a confidential one if it has a secret, else a public one.
 func NewTwitter(c Client) (*Twitter, error) {
 	t := &Twitter{
-		scripted: newScripted(), clients: []Client{c}, codes: map[string]*twitterCode{}, tokens: map[string]*twitterToken{}, windows: map[string]*twitterWindow{},
+		scripted: newScripted(c.Port), clients: []Client{c}, codes: map[string]*twitterCode{}, tokens: map[string]*twitterToken{}, windows: map[string]*twitterWindow{},
 		people: []Person{
 			{ID: "7700000000000000021", Name: "Ada L", Username: "ada_l", Email: "ada@example.com", Picture: "https://pbs.twimg.example/ada_normal.jpg"},
 			{ID: "7700000000000000022", Name: "Grace", Username: "grace"}, // has confirmed no address

@@ -30,7 +30,9 @@ func (r *reader) check() {
 	r.checkLimits()
 	r.choice("log.format", c.Log.Format, "json", "text")
 	r.choice("log.level", c.Log.Level, "debug", "info", "warn", "error")
-	r.checkClients(r.checkPrivileges())
+	known := r.checkPrivileges()
+	r.checkConnectors(known)
+	r.checkClients(known)
 }
 
 func (r *reader) production() bool { return r.cfg.Environment != Development }

@@ -20,23 +20,16 @@ func (r *reader) checkPrivileges() (known map[string]bool) {
 	for _, b := range privilege.BuiltIns() {
 		known[b.Name] = true
 	}
-	var defs []privilege.Def
 	for _, name := range slices.Sorted(maps.Keys(r.cfg.Privileges)) {
 		p, path := r.cfg.Privileges[name], join("privileges", keyText(name))
 		known[name] = true
 		r.text(join(path, "label"), p.Label, 0, 100)
 		r.text(join(path, "description"), p.Description, 0, 500)
-		defs = append(defs, privilege.Def{Name: name, Includes: p.Includes})
 		if owner, _, ok := privilege.ClientRole(name); ok && !slices.ContainsFunc(r.cfg.Clients, func(c Client) bool { return c.ID == owner }) {
 			r.warn(path, "belongs to the client %s, which is not in this file", show(owner))
 		}
 	}
-	for _, b := range privilege.BuiltIns() {
-		if _, own := r.cfg.Privileges[b.Name]; !own {
-			defs = append(defs, privilege.Def{Name: b.Name})
-		}
-	}
-	_, err := privilege.NewGraph(defs)
+	_, err := privilege.NewGraph(r.definitions())
 	for _, err := range unjoin(err) {
 		var d *privilege.DefError
 		if !errors.As(err, &d) {
@@ -53,6 +46,20 @@ func (r *reader) checkPrivileges() (known map[string]bool) {
 		r.problem(path, "%s", text)
 	}
 	return known
+}
+
+// definitions are those of the file and the built-in ones it says nothing about.
+func (r *reader) definitions() []privilege.Def {
+	var defs []privilege.Def
+	for _, name := range slices.Sorted(maps.Keys(r.cfg.Privileges)) {
+		defs = append(defs, privilege.Def{Name: name, Includes: r.cfg.Privileges[name].Includes})
+	}
+	for _, b := range privilege.BuiltIns() {
+		if _, own := r.cfg.Privileges[b.Name]; !own {
+			defs = append(defs, privilege.Def{Name: b.Name})
+		}
+	}
+	return defs
 }
 
 func unjoin(err error) []error {
@@ -99,6 +106,7 @@ func (r *reader) checkClients(known map[string]bool) {
 		r.checkClientUse(c, path)
 		r.checkClientAddresses(c, path)
 		r.checkClientPrivileges(c, path, known)
+		r.checkClientConnectors(c, path)
 	}
 }
 

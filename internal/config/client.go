@@ -71,6 +71,13 @@ type Client struct {
 	VisiblePrivileges []string `yaml:"visible_privileges"`
 	// PrivilegesClaim is another name for the claim privileges; dots nest: realm_access.roles.
 	PrivilegesClaim string `yaml:"privileges_claim"`
+	// Connectors are the ways to sign in that it takes, password among them; [] = all.
+	Connectors []string `yaml:"connectors"`
+	// DefaultConnector is where people are sent at once to sign in; empty = they choose, unless there is one way only.
+	DefaultConnector string `yaml:"default_connector"`
+	// Registration is what becomes of somebody new who comes for it: open, approval, invite or closed; the stricter of this and the connector's
+	// counts, empty = the connector's.
+	Registration string `yaml:"registration"`
 	// AllowedCORSOrigins are the origins whose scripts may call the token and userinfo endpoints.
 	AllowedCORSOrigins []string `yaml:"allowed_cors_origins"`
 }

@@ -10,7 +10,8 @@
 // a value must obey. It refuses to guess: no value is corrected, none is ignored, and there is no key that does nothing. It
 // makes nothing: no database is opened and no key is generated here. Secrets leave it only through Reveal.
 //
-// Of our own packages it imports internal/privilege, so that privilege graphs and requirements have one set of rules.
+// Of our own packages it imports internal/privilege, so that privilege graphs and requirements have one set of rules, and connectors for the
+// same reason.
 package config
 
 import (
@@ -51,6 +52,8 @@ type Config struct {
 	Keys Keys `yaml:"keys"`
 	// Login is how people sign in.
 	Login Login `yaml:"login"`
+	// Connectors are the upstreams people may sign in through, in the order of their buttons.
+	Connectors []Connector `yaml:"connectors"`
 	// Privileges are defined here beside the seven built in, by name: ^[a-z][a-z0-9_-]{0,49}$, or client:role for a client's own.
 	// Naming one of the seven adds includes to it, or gives it another label or description.
 	Privileges map[string]Privilege `yaml:"privileges"`

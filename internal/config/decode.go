@@ -139,8 +139,11 @@ func (r *reader) decode(n ast.Node, v reflect.Value, path string, at place) {
 		}
 		list := reflect.MakeSlice(v.Type(), len(s.Values), len(s.Values))
 		for i, e := range s.Values {
-			if c, ok := list.Index(i).Addr().Interface().(*Client); ok {
-				*c = clientDefaults()
+			switch x := list.Index(i).Addr().Interface().(type) {
+			case *Client:
+				*x = clientDefaults()
+			case *Connector:
+				*x = connectorDefaults()
 			}
 			r.decode(e, list.Index(i), item(path, i), startOf(e, at))
 		}

@@ -18,7 +18,9 @@ const (
 )
 
 func exampleEnv(name string) (string, bool) {
-	v, ok := map[string]string{"LATCHKEY_MASTER_KEY": goodKey, "CRM_CLIENT_SECRET": goodSecret}[name]
+	v, ok := map[string]string{"LATCHKEY_MASTER_KEY": goodKey, "CRM_CLIENT_SECRET": goodSecret, "GOOGLE_CLIENT_SECRET": goodSecret,
+		"AZURE_CLIENT_SECRET": goodSecret, "FACEBOOK_CLIENT_SECRET": goodSecret, "TWITTER_CLIENT_SECRET": goodSecret,
+		"KEYCLOAK_CLIENT_SECRET": goodSecret, "GITHUB_CLIENT_SECRET": goodSecret}[name]
 	return v, ok
 }
 
@@ -88,7 +90,9 @@ func exampleKeys(t *testing.T) map[string]string {
 			if comment := above(e.at.line); keys[p] == "" {
 				keys[p] = comment
 			}
-			walk(e.value, p)
+			if p != "connectors[].params" { // names of the operator's choice
+				walk(e.value, p)
+			}
 		}
 	}
 	walk(root, "")
@@ -103,8 +107,11 @@ func fieldsOf(v reflect.Value, path string, out map[string]reflect.Value) {
 		out[p] = f
 		switch f.Interface().(type) {
 		case []Client:
-			c := clientDefaults()
-			fieldsOf(reflect.ValueOf(c), p+"[]", out)
+			fieldsOf(reflect.ValueOf(clientDefaults()), p+"[]", out)
+		case []Connector:
+			fieldsOf(reflect.ValueOf(connectorDefaults()), p+"[]", out)
+		case []ClaimRule:
+			fieldsOf(reflect.ValueOf(ClaimRule{}), p+"[]", out)
 		case map[string]Privilege:
 			fieldsOf(reflect.ValueOf(Privilege{}), p+".*", out)
 		default:
@@ -173,7 +180,7 @@ func TestExample_IsCompleteAndStatesDefaults(t *testing.T) {
 // TestReference: the doc comments of the fields are the reference, so every key has one.
 func TestReference_EveryKeyIsDocumented(t *testing.T) {
 	t.Parallel()
-	for _, file := range []string{"config.go", "client.go"} {
+	for _, file := range []string{"config.go", "client.go", "connector.go"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

@@ -21,7 +21,10 @@ func Print(w io.Writer, c *Config) error {
 	return err
 }
 
-type printer struct{ b strings.Builder }
+type printer struct {
+	b       strings.Builder
+	without func(key string) bool // nil = nothing is left out
+}
 
 // companions are the keys that a filled *_file key stands for.
 var companions = map[string]string{"url": "url_file", "master_keys": "master_keys_file", "client_secret": "client_secret_file"}
@@ -32,6 +35,9 @@ func (p *printer) block(v reflect.Value, indent string, bare reflect.Value) {
 	for _, key := range keys {
 		f := v.Field(fields[key])
 		if i, ok := fields[companions[key]]; ok && v.Field(i).String() != "" {
+			continue
+		}
+		if p.without != nil && p.without(key) {
 			continue
 		}
 		if bare.IsValid() && f.IsZero() && bare.Field(fields[key]).IsZero() && f.Kind() != reflect.Bool {
@@ -46,12 +52,22 @@ func (p *printer) block(v reflect.Value, indent string, bare reflect.Value) {
 func (p *printer) value(v reflect.Value, indent string) {
 	switch x := v.Interface().(type) {
 	case []Client:
+		p.items(len(x), func(i int) { p.item(v.Index(i), indent, reflect.ValueOf(clientDefaults()), nil) })
+	case []Connector:
 		p.items(len(x), func(i int) {
-			// The first key of an item stands beside its dash.
-			var in printer
-			in.block(v.Index(i), indent+"    ", reflect.ValueOf(clientDefaults()))
-			p.b.WriteString(indent + "  - " + strings.TrimPrefix(in.b.String(), indent+"    "))
+			p.item(v.Index(i), indent, reflect.ValueOf(connectorDefaults()), func(key string) bool { return !x[i].has(key) })
 		})
+	case []ClaimRule:
+		p.items(len(x), func(i int) { p.item(v.Index(i), indent, reflect.ValueOf(ClaimRule{}), nil) })
+	case map[string]string:
+		if len(x) == 0 {
+			p.b.WriteString(" {}\n")
+			return
+		}
+		p.b.WriteString("\n")
+		for _, name := range slices.Sorted(maps.Keys(x)) {
+			p.b.WriteString(indent + "  " + quote(name) + ": " + quote(x[name]) + "\n")
+		}
 	case []string:
 		p.items(len(x), func(i int) { p.b.WriteString(indent + "  - " + quote(x[i]) + "\n") })
 	case []Secret:
@@ -83,6 +99,13 @@ func (p *printer) value(v reflect.Value, indent string) {
 		}
 		p.b.WriteString(" " + scalar(x) + "\n")
 	}
+}
+
+// item writes a block of a list. Its first key stands beside its dash.
+func (p *printer) item(v reflect.Value, indent string, bare reflect.Value, without func(string) bool) {
+	in := printer{without: without}
+	in.block(v, indent+"    ", bare)
+	p.b.WriteString(indent + "  - " + strings.TrimPrefix(in.b.String(), indent+"    "))
 }
 
 func (p *printer) items(n int, each func(int)) {

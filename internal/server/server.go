@@ -154,6 +154,7 @@ func (s *Server) openPages(context.Context) (err error) {
 		Store: s.store, Keys: s.master.DeriveAll("session-cookie", 64), Insecure: insecure(s.cfg), Now: s.now, Spawn: s.opts.Spawn,
 		Idle: s.cfg.Sessions.Idle, Absolute: s.cfg.Sessions.Absolute,
 		RememberIdle: s.cfg.Sessions.RememberIdle, RememberAbsolute: s.cfg.Sessions.RememberAbsolute,
+		Enabled: func(id string) bool { return s.login.ConnectorEnabled(id) },
 	})
 	if err != nil {
 		return err
@@ -181,7 +182,12 @@ func (s *Server) build(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	ups, err := upstreams(s.cfg, web.Outbound(false), s.now)
+	if err != nil {
+		return err
+	}
 	s.login, err = login.New(login.Config{
+		Issuer: s.issuer, Connectors: ups, Seal: s.master.Seal, Open: s.master.Open,
 		Store: s.store, Mux: s.mux, Sessions: s.sessions, Passwords: s.passwords, Limiter: limiter, Templates: s.templates, Logger: s.log, Now: s.now,
 		Done: func(w http.ResponseWriter, r *http.Request, flow string) error {
 			return s.provider.Continue(w, r, flow)
@@ -199,8 +205,9 @@ func (s *Server) build(context.Context) (err error) {
 		Login: func(_ context.Context, handle string, _ store.Flow) (string, error) {
 			return login.SignInURL(handle), nil
 		},
-		// The password is the one way in there is; every grant of a way that is gone ends with it (architecture.md, liveness).
-		ConnectorEnabled: func(id string) bool { return id == "" || id == "password" },
+		// Every grant of a way in that is gone ends with it.
+		ConnectorEnabled: s.login.ConnectorEnabled,
+		UpstreamSignOut:  s.login.UpstreamSignOut,
 		Observe:          s.metrics.engine,
 		CodeLife:         t.CodeTTL, AccessLife: t.AccessTTL, IDTokenLife: t.IDTTL,
 		RefreshIdle: t.RefreshIdle, RefreshAbsolute: t.RefreshAbsolute, RefreshGrace: grace,

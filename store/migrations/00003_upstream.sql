@@ -29,6 +29,9 @@ CREATE TABLE upstream_sessions (
 CREATE INDEX upstream_sessions_subject ON upstream_sessions (connector, subject);
 CREATE INDEX upstream_sessions_sid ON upstream_sessions (connector, upstream_sid) WHERE upstream_sid <> '';
 
+-- The upstream's access token under the master key, where the operator wants it given back when the link goes.
+ALTER TABLE identities ADD COLUMN token_sealed TEXT NOT NULL DEFAULT '';
+
 CREATE INDEX identities_email ON identities (connector, issuer, LOWER(email)) WHERE email <> '';
 CREATE INDEX one_time_user ON one_time (user_id) WHERE user_id <> '';
 CREATE INDEX pending_user ON pending (user_id) WHERE user_id <> '';
@@ -37,5 +40,6 @@ CREATE INDEX pending_user ON pending (user_id) WHERE user_id <> '';
 DROP INDEX pending_user;
 DROP INDEX one_time_user;
 DROP INDEX identities_email;
+ALTER TABLE identities DROP COLUMN token_sealed;
 DROP TABLE upstream_sessions;
 DROP TABLE attempts;
