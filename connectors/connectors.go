@@ -140,6 +140,11 @@ type EndSession interface {
 	EndSessionURL(ctx context.Context, idToken, postLogoutRedirectURI, state string) (string, error)
 }
 
+// FragmentLeaver sends people back with a fragment of its own in the address (Facebook's #_=_).
+type FragmentLeaver interface {
+	LeavesFragment() bool
+}
+
 // Deauthorizer reads the upstream's signed notice that a person removed the application, or asks for their data to be deleted.
 type Deauthorizer interface {
 	// Deauthorized returns the subject of a signed notice (Facebook's signed_request).

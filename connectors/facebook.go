@@ -129,6 +129,9 @@ func (f *Facebook) Warnings() []string {
 	return w
 }
 
+// LeavesFragment: Facebook appends #_=_ to the callback.
+func (f *Facebook) LeavesFragment() bool { return true }
+
 // AuthURL is where the browser goes. Prompt login makes Facebook ask for the password again, consent for scopes that were declined before
 // (rerequest); it knows no other, and no max_age.
 func (f *Facebook) AuthURL(_ context.Context, a Attempt) (string, error) {

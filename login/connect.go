@@ -22,6 +22,7 @@ const (
 	callbackPrefix = "/callback/"    // and the connector (R29)
 
 	maxCallback = 8000             // bytes of a callback's query
+	cleanMark   = "&fragment=none" // at its end: the address has none
 	freshSkew   = 60 * time.Second // of the upstream's clock
 )
 
@@ -84,6 +85,9 @@ func (l *Login) depart(w http.ResponseWriter, r *http.Request, up *Upstream, p *
 	}
 	to, err := up.AuthURL(r.Context(), a)
 	if err != nil {
+		if r.Context().Err() == nil {
+			l.saw(up, err)
+		}
 		return "", l.upstreamError(up, p, err)
 	}
 	l.sessions.FlowCookie(w, r)
@@ -140,7 +144,12 @@ func (l *Login) callback(w http.ResponseWriter, r *http.Request) error {
 	if up == nil {
 		return &web.Error{Status: http.StatusNotFound, Key: "error.connector_unknown", Code: "unknown_connector", RestartURL: signInPath}
 	}
-	q, err := url.ParseQuery(r.URL.RawQuery)
+	if leaves, ok := up.Connector.(connectors.FragmentLeaver); ok && leaves.LeavesFragment() && !strings.HasSuffix(r.URL.RawQuery, cleanMark) &&
+		len(r.URL.RawQuery) < maxCallback-len(cleanMark) {
+		// A browser takes a fragment along on every redirect, to the application in the end, unless one names its own (RFC 9110 §10.2.2).
+		return web.SeeOther(w, r, callbackPrefix+up.Name()+"?"+r.URL.RawQuery+cleanMark+"#")
+	}
+	q, err := url.ParseQuery(strings.TrimSuffix(r.URL.RawQuery, cleanMark))
 	if err != nil || len(r.URL.RawQuery) > maxCallback || len(q["state"]) != 1 {
 		return l.attemptOver(nil, nil)
 	}
@@ -161,6 +170,9 @@ func (l *Login) callback(w http.ResponseWriter, r *http.Request) error {
 	id, err := up.Identify(r.Context(), connectors.Attempt{
 		State: q.Get("state"), Nonce: j.Nonce, Verifier: j.Verifier, RedirectURI: l.callbackURL(up),
 	}, q)
+	if r.Context().Err() == nil {
+		l.saw(up, err)
+	}
 	if err != nil {
 		return l.identifyFailed(r.Context(), up, p, err)
 	}

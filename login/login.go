@@ -47,6 +47,8 @@ type Config struct {
 	// Seal and Open are the master key's (provider.MasterKeys). Required with Connectors.
 	Seal func(plain []byte, place string) string
 	Open func(sealed, place string) ([]byte, error)
+	// Observe hears how each answer of an upstream was: ok, or a connectors.Kind in words; nil = nobody listens.
+	Observe func(connector, result string)
 	// Templates take the choices of language and appearance that PreferencesPath is for; nil = there is no such route.
 	Templates *templates.Set
 	Logger    *slog.Logger     // default: slog.Default
@@ -69,6 +71,8 @@ type Login struct {
 	upstreams []*Upstream
 	seal      func(plain []byte, place string) string
 	open      func(sealed, place string) ([]byte, error)
+	observe   func(connector, result string)
+	health    health
 }
 
 // New checks the configuration.
@@ -95,7 +99,7 @@ func New(c Config) (*Login, error) {
 	return &Login{
 		store: c.Store, mux: c.Mux, sessions: c.Sessions, passwords: c.Passwords, limiter: c.Limiter,
 		done: c.Done, templates: c.Templates, log: c.Logger, now: c.Now,
-		issuer: strings.TrimSuffix(c.Issuer, "/"), upstreams: upstreams, seal: c.Seal, open: c.Open,
+		issuer: strings.TrimSuffix(c.Issuer, "/"), upstreams: upstreams, seal: c.Seal, open: c.Open, observe: c.Observe,
 	}, nil
 }
 

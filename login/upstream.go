@@ -163,7 +163,7 @@ func (l *Login) methods(p *pending, more query) []templates.Method {
 	var list []templates.Method
 	for _, u := range l.upstreams {
 		if p.admits(u.Name()) {
-			list = append(list, templates.Method{ID: u.Name(), Label: u.Label, Icon: u.Icon, URL: startURL(u, p, more)})
+			list = append(list, templates.Method{ID: u.Name(), Label: u.Label, Icon: u.Icon, URL: startURL(u, p, more), Down: l.health.isDown(u.Name(), l.now())})
 		}
 	}
 	return list
@@ -190,11 +190,14 @@ func pathWith(path string, p *pending, more query) string {
 	return path + "?" + q.Encode()
 }
 
-// automatic is the upstream a sign-in of p goes to without being asked (R53), nil = people choose: the client's default, or the only
-// way in.
+// automatic is the upstream a sign-in of p goes to without being asked (R53), nil = people choose: the one that the request names, the
+// client's default, or the only way in.
 func (l *Login) automatic(p *pending) *Upstream {
 	if p == nil {
 		return nil
+	}
+	if u := l.upstream(p.param("connector")); u != nil && p.admits(u.Name()) {
+		return u
 	}
 	if u := l.upstream(p.client.Metadata.DefaultConnector); u != nil && p.admits(u.Name()) {
 		return u

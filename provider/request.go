@@ -42,7 +42,7 @@ func requestFrom(ctx context.Context) *request { q, _ := ctx.Value(requestKey{})
 
 // Parameters that a request may carry at most once; others are ignored (RFC 6749 §3.1: unrecognised parameters are).
 var known = []string{"client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce", "prompt", "max_age",
-	"id_token_hint", "login_hint", "domain_hint", "acr_values", "ui_locales", "claims", "claims_locales", "display", "code_challenge",
+	"id_token_hint", "login_hint", "domain_hint", "connector", "acr_values", "ui_locales", "claims", "claims_locales", "display", "code_challenge",
 	"code_challenge_method", "resource"}
 
 // problem is an error before client and redirect URI are proven: it is shown as a page and never redirected (RFC 6749 §4.1.2.1).

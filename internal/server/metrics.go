@@ -23,6 +23,7 @@ type metrics struct {
 	refused  *prometheus.CounterVec
 	replays  *prometheus.CounterVec
 	signIns  *prometheus.CounterVec
+	answers  *prometheus.CounterVec
 	panics   prometheus.Counter
 	reloads  *prometheus.CounterVec
 	purged   prometheus.Counter
@@ -51,6 +52,9 @@ func newMetrics(version string) *metrics {
 		signIns: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "latchkey_sign_ins_total", Help: "Sign-in attempts, by result.",
 		}, []string{"result"}),
+		answers: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "latchkey_connector_answers_total", Help: "Sign-ins at upstream providers, by connector and how they ended there.",
+		}, []string{"connector", "result"}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "latchkey_panics_total", Help: "Handlers that panicked. Anything but 0 is a defect.",
 		}),
@@ -66,7 +70,7 @@ func newMetrics(version string) *metrics {
 		ConstLabels: prometheus.Labels{"version": version},
 	})
 	info.Set(1)
-	m.reg.MustRegister(m.requests, m.duration, m.tokens, m.refused, m.replays, m.signIns, m.panics, m.reloads, m.purged, info,
+	m.reg.MustRegister(m.requests, m.duration, m.tokens, m.refused, m.replays, m.signIns, m.answers, m.panics, m.reloads, m.purged, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, r := range []string{"ok", "refused"} {
 		m.reloads.WithLabelValues(r)

@@ -188,7 +188,8 @@ func (s *Server) build(context.Context) (err error) {
 	}
 	s.login, err = login.New(login.Config{
 		Issuer: s.issuer, Connectors: ups, Seal: s.master.Seal, Open: s.master.Open,
-		Store: s.store, Mux: s.mux, Sessions: s.sessions, Passwords: s.passwords, Limiter: limiter, Templates: s.templates, Logger: s.log, Now: s.now,
+		Observe: func(connector, result string) { s.metrics.answers.WithLabelValues(connector, result).Inc() },
+		Store:   s.store, Mux: s.mux, Sessions: s.sessions, Passwords: s.passwords, Limiter: limiter, Templates: s.templates, Logger: s.log, Now: s.now,
 		Done: func(w http.ResponseWriter, r *http.Request, flow string) error {
 			return s.provider.Continue(w, r, flow)
 		},
