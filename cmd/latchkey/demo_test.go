@@ -174,6 +174,16 @@ func TestDemo_Fakes(t *testing.T) {
 	if got := command(t, "user", "list", "--dir", dir); strings.Count(got, "Ada") != 4 {
 		t.Errorf("user list: %s", got)
 	}
+	// What each link rests on is there for the administrator.
+	got := command(t, "user", "show", subs["google"], "--dir", dir)
+	link := regexp.MustCompile(`google +104729000000000000017 as ada@gmail.com \(authoritative\), since .*, because of new_account, off; link ([a-z0-9]{26})`).FindStringSubmatch(got)
+	if link == nil {
+		t.Fatalf("user show: %s", got)
+	}
+	var out strings.Builder
+	if err := run(t.Context(), []string{"user", "unlink", subs["google"], link[1], "--dir", dir}, strings.NewReader(""), &out, &out); err == nil || !strings.Contains(err.Error(), "last way in") {
+		t.Errorf("unlink the last: %v %s", err, out.String())
+	}
 }
 
 // portsInARow is the first of n free ports in a row.

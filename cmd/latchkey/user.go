@@ -19,7 +19,7 @@ const actor = "cli"
 
 func (a *app) userCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "user", Short: "People's accounts"}
-	return group(cmd, a.userCreate(), a.userList(), a.userShow(), a.userPasswd(), a.userDisable(), a.userEnable(), a.userGrant(), a.userRevoke(), a.userSetupLink())
+	return group(cmd, a.userCreate(), a.userList(), a.userShow(), a.userPasswd(), a.userDisable(), a.userEnable(), a.userGrant(), a.userRevoke(), a.userUnlink(), a.userSetupLink())
 }
 
 func (a *app) userCreate() *cobra.Command {
@@ -128,7 +128,12 @@ func (a *app) userShow() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			links, err := c.Store.IdentitiesOf(ctx, u.ID)
+			if err != nil {
+				return err
+			}
 			v := userView(u, as, c.Now())
+			v.Identities = identityViews(links, c.Connectors())
 			if a.json {
 				return a.printJSON(v)
 			}
@@ -137,6 +142,7 @@ func (a *app) userShow() *cobra.Command {
 			for _, p := range v.Privileges {
 				a.printf("  %-16s given by %s on %s%s\n", p.Privilege, p.GivenBy, p.Created, until(p.Until))
 			}
+			a.printIdentities(v.Identities)
 			return nil
 		}),
 	}
@@ -355,11 +361,12 @@ type userJSON struct {
 	Email      string           `json:"email"`
 	Verified   bool             `json:"email_verified"`
 	Username   string           `json:"username"`
-	State      string           `json:"state"` // active disabled deleted not_yet ended
+	State      string           `json:"state"` // active disabled awaiting_approval deleted not_yet ended
 	MustChange bool             `json:"must_change_password"`
 	Created    string           `json:"created_at"`
 	LastLogin  string           `json:"last_login_at,omitempty"`
 	Privileges []assignmentJSON `json:"privileges,omitempty"`
+	Identities []identityJSON   `json:"identities,omitempty"` // of show only
 }
 
 type assignmentJSON struct {
@@ -377,6 +384,8 @@ func userView(u *store.User, as []store.Assignment, now time.Time) userJSON {
 	switch {
 	case !u.DeletedAt.IsZero():
 		v.State = "deleted"
+	case !u.DisabledAt.IsZero() && u.DisabledReason == server.AwaitingApproval:
+		v.State = "awaiting_approval"
 	case !u.DisabledAt.IsZero():
 		v.State = "disabled"
 	case !u.ValidFrom.IsZero() && now.Before(u.ValidFrom.Time):

@@ -33,6 +33,19 @@ type Console struct {
 	log    *slog.Logger
 }
 
+// AwaitingApproval is store.User.DisabledReason of somebody new who waits for an administrator (latchkey user enable).
+const AwaitingApproval = login.AwaitingApproval
+
+// Connectors are the ids of those that are configured and switched on.
+func (c *Console) Connectors() (ids []string) {
+	for _, k := range c.cfg.Connectors {
+		if k.Enabled {
+			ids = append(ids, k.ID)
+		}
+	}
+	return ids
+}
+
 // ErrOldSchema: the database has to be migrated first.
 var ErrOldSchema = errors.New("the database is from an older version; run latchkey migrate")
 
