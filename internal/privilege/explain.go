@@ -85,3 +85,28 @@ func (g *Graph) path(from, to int32) []string {
 	slices.Reverse(out)
 	return out
 }
+
+// Lapsed returns the derivations that assignments not in force at now would have: what ended, and what begins later.
+func (g *Graph) Lapsed(holdings []Source, now time.Time, target string) []Derivation {
+	t, defined := g.index[target]
+	if !defined {
+		return nil
+	}
+	var out []Derivation
+	for _, h := range holdings {
+		if i, ok := g.index[h.Privilege]; ok && !h.inForce(now) && g.reaches(i, t) {
+			out = append(out, Derivation{Source: h, Path: g.path(i, t)})
+		}
+	}
+	return out
+}
+
+// Path is the shortest chain of includes from one privilege or user type's node to another, both named; nil when there is none.
+func (g *Graph) Path(from, to string) []string {
+	i, ok := g.index[from]
+	j, also := g.index[to]
+	if !ok || !also || !g.reaches(i, j) {
+		return nil
+	}
+	return g.path(i, j)
+}

@@ -11,7 +11,7 @@ import (
 
 // Def is one privilege as the engine sees it.
 type Def struct {
-	Name     string   // ^[a-z][a-z0-9_-]{0,49}$, or client:role
+	Name     string   // ^[a-z][a-z0-9_-]{0,49}$, client:role, or a TypeNode
 	Includes []string // direct
 	BuiltIn  bool
 }
@@ -27,6 +27,7 @@ type Graph struct {
 	edges [][]int32 // direct includes, sorted
 	words int       // per row
 	rows  []uint64  // closure of i, itself counted, at rows[i*words:]
+	shown []uint64  // all but the nodes of user types
 }
 
 // Holding is a privilege held from..until (zero = open); until is the first instant it is not held any more.
@@ -65,13 +66,18 @@ func NewGraph(defs []Def) (*Graph, error) {
 		problems = append(problems, &DefError{name, include, fmt.Sprintf(format, a...)})
 	}
 	for _, d := range defs {
-		if err := ValidName(d.Name); err != nil {
+		if value, ok := TypeOf(d.Name); ok && validTypeValue(value) {
+		} else if err := ValidName(d.Name); err != nil {
 			refuse(d.Name, "", "%s", strings.TrimPrefix(err.Error(), "privilege: "))
 		}
 		g.names = append(g.names, d.Name)
 	}
 	slices.Sort(g.names)
+	g.shown = make([]uint64, g.words)
 	for i, n := range g.names {
+		if _, hidden := TypeOf(n); !hidden {
+			g.shown[i/64] |= 1 << (i % 64)
+		}
 		if i > 0 && n == g.names[i-1] {
 			refuse(n, "", "%s is defined twice", show(n))
 			continue
@@ -87,6 +93,8 @@ func NewGraph(defs []Def) (*Graph, error) {
 				refuse(d.Name, inc, "%s includes %s, which is not defined", show(d.Name), show(inc))
 			case inc == Cron && d.Name != Cron:
 				refuse(d.Name, inc, "%s includes cron, which is for machines: it cannot be included", show(d.Name))
+			case strings.HasPrefix(inc, typePrefix):
+				refuse(d.Name, inc, "%s includes a user type, which is for people and not for privileges", show(d.Name))
 			default:
 				g.edges[i] = append(g.edges[i], j)
 			}
@@ -189,12 +197,12 @@ func (g *Graph) row(i int32) []uint64 { return g.rows[int(i)*g.words : (int(i)+1
 // list reads a row of bits as names, in order.
 func (g *Graph) list(row []uint64) []string {
 	n := 0
-	for _, w := range row {
-		n += bits.OnesCount64(w)
+	for at, w := range row {
+		n += bits.OnesCount64(w & g.shown[at])
 	}
 	out := make([]string, 0, n)
 	for at, w := range row {
-		for ; w != 0; w &= w - 1 {
+		for w &= g.shown[at]; w != 0; w &= w - 1 {
 			out = append(out, g.names[at*64+bits.TrailingZeros64(w)])
 		}
 	}
@@ -204,8 +212,31 @@ func (g *Graph) list(row []uint64) []string {
 // Has says whether name is defined.
 func (g *Graph) Has(name string) bool { _, ok := g.index[name]; return ok }
 
-// Names returns every defined name, sorted; the slice is the caller's.
-func (g *Graph) Names() []string { return slices.Clone(g.names) }
+// Names returns every defined privilege, sorted; the slice is the caller's.
+func (g *Graph) Names() []string {
+	return slices.DeleteFunc(slices.Clone(g.names), func(n string) bool { return strings.HasPrefix(n, typePrefix) })
+}
+
+// Above returns what reaches one of names: the names themselves, and whatever includes them, user types' nodes too. Sorted.
+func (g *Graph) Above(names ...string) []string {
+	var few [4]uint64
+	want := g.scratch(&few)
+	for _, n := range names {
+		if i, ok := g.index[n]; ok {
+			want[i/64] |= 1 << (i % 64)
+		}
+	}
+	var out []string
+	for i, n := range g.names {
+		for at, w := range g.row(int32(i)) {
+			if w&want[at] != 0 {
+				out = append(out, n)
+				break
+			}
+		}
+	}
+	return out
+}
 
 // Closure returns the sorted closure of names; unknown names confer nothing. The slice is the caller's.
 func (g *Graph) Closure(names ...string) []string {
@@ -271,7 +302,7 @@ func (g *Graph) CanAssign(actorEffective []string, priv string) error {
 	}
 	// The whole closure: the caller's may stem from an older graph, in which priv included less.
 	for at, w := range row {
-		for ; w != 0; w &= w - 1 {
+		for w &= g.shown[at]; w != 0; w &= w - 1 {
 			if n := g.names[at*64+bits.TrailingZeros64(w)]; !holds(actorEffective, n) {
 				if n == priv {
 					return fmt.Errorf("%w: %s", ErrNotHeld, priv)
@@ -281,4 +312,51 @@ func (g *Graph) CanAssign(actorEffective []string, priv string) error {
 		}
 	}
 	return nil
+}
+
+// NextEnd is the first instant after now at which what is in force amounts to less, because something ends; zero when nothing does. What a
+// token says is true until then.
+func (g *Graph) NextEnd(hs []Holding, now time.Time) time.Time {
+	var end time.Time
+	full := g.Effective(hs, now)
+	for _, h := range hs {
+		if h.Until.IsZero() || !h.inForce(now) || !end.IsZero() && !h.Until.Before(end) {
+			continue
+		}
+		// What is in force now and lasts longer may bring the same.
+		rest := slices.DeleteFunc(slices.Clone(hs), func(o Holding) bool {
+			return !o.inForce(now) || !o.Until.IsZero() && !o.Until.After(h.Until)
+		})
+		if len(missing(full, g.Effective(rest, now))) > 0 {
+			end = h.Until
+		}
+	}
+	return end
+}
+
+// HeldUntil is how long somebody holds all of names by what is in force now; the zero time is without an end, and ok is false when one of
+// them is not held.
+func (g *Graph) HeldUntil(hs []Holding, now time.Time, names ...string) (until time.Time, ok bool) {
+	for _, n := range names {
+		t, defined := g.index[n]
+		var longest time.Time
+		held, open := false, false
+		for _, h := range hs {
+			i, known := g.index[h.Privilege]
+			if !defined || !known || !h.inForce(now) || !g.reaches(i, t) {
+				continue
+			}
+			held, open = true, open || h.Until.IsZero()
+			if h.Until.After(longest) {
+				longest = h.Until
+			}
+		}
+		switch {
+		case !held:
+			return time.Time{}, false
+		case !open && (until.IsZero() || longest.Before(until)):
+			until = longest
+		}
+	}
+	return until, true
 }

@@ -98,6 +98,17 @@ func (r Requirement) Met(effective []string) bool {
 	return true
 }
 
+// Unmet returns the groups of which the sorted effective closure holds no member, in their order; nil when it is met. The slices are the
+// caller's.
+func (r Requirement) Unmet(effective []string) (groups [][]string) {
+	for _, group := range r.all {
+		if !HasAny(effective, group...) {
+			groups = append(groups, slices.Clone(group))
+		}
+	}
+	return groups
+}
+
 // Names returns the privileges it speaks of, sorted, each once.
 func (r Requirement) Names() []string {
 	var out []string
