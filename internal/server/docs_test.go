@@ -88,12 +88,19 @@ func TestDocs_StandardsNameRealTests(t *testing.T) {
 // TestDocs_RoutesAreDocumented: every path of the public listener, and of the management listener, is in one of the two guides.
 func TestDocs_RoutesAreDocumented(t *testing.T) {
 	t.Parallel()
-	s, err := server.New(testConfig(t), server.Options{LogTo: testWriter{t}, Demo: true})
+	c := testConfig(t)
+	k := config.NewConnector("google") // connectors bring routes of their own
+	k.ClientID, k.ClientSecret = "latchkey", config.NewSecret("of-nobodys-business")
+	c.Connectors = []config.Connector{k}
+	s, err := server.New(c, server.Options{LogTo: testWriter{t}, Demo: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
 	docs := readDoc(t, "docs/operating.md") + readDoc(t, "docs/applications.md")
+	if len(s.Mux().Routes()) < 40 {
+		t.Fatalf("only %d routes", len(s.Mux().Routes()))
+	}
 	paths := []string{"/healthz", "/readyz", "/metrics", "/debug/pprof/"}
 	for _, r := range s.Mux().Routes() {
 		_, path, _ := strings.Cut(r.Pattern, " ")
@@ -125,6 +132,88 @@ func TestDocs_MetricsAndSettingsAreDocumented(t *testing.T) {
 			if !strings.Contains(doc, "`"+m[1]+"`") {
 				t.Errorf("docs/operating.md does not name `%s` of %s", m[1], file)
 			}
+		}
+	}
+}
+
+// TestDocs_ConnectorExamplesLoad: every block of docs/connectors.md goes into a configuration as it stands. A block that brings a warning
+// says so in a comment before it.
+func TestDocs_ConnectorExamplesLoad(t *testing.T) {
+	t.Parallel()
+	const base = `issuer: https://login.example.com
+http: {trusted_proxies: [127.0.0.1]}
+database: {url: sqlite:/var/lib/latchkey/latchkey.db}
+secrets: {master_keys: ["${LATCHKEY_MASTER_KEY}"]}
+login: {password: {min_length: 15}}
+`
+	env := func(name string) (string, bool) {
+		switch {
+		case name == "LATCHKEY_MASTER_KEY":
+			return "3vpaWgFcmQmXkKZQ0mWzbKcZ9n1UuUuZzXnqJH1QG5E=", true
+		case strings.HasSuffix(name, "_CLIENT_SECRET"):
+			return strings.Repeat("a-placeholder-", 4), true
+		}
+		return "", false
+	}
+	doc := readDoc(t, "docs/connectors.md")
+	blocks := regexp.MustCompile("(?m)(?:^<!-- warns: (.+) -->\n)?^```yaml\n((?s:.*?))^```$").FindAllStringSubmatchIndex(doc, -1)
+	if len(blocks) != strings.Count(doc, "```yaml") || len(blocks) < 15 {
+		t.Fatalf("%d blocks of %d are read", len(blocks), strings.Count(doc, "```yaml"))
+	}
+	types := map[string]bool{}
+	for _, b := range blocks {
+		line, wants := strings.Count(doc[:b[4]], "\n"), ""
+		if b[2] >= 0 {
+			wants = doc[b[2]:b[3]]
+		}
+		file := filepath.Join(t.TempDir(), "latchkey.yaml")
+		if err := os.WriteFile(file, []byte(base+doc[b[4]:b[5]]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, warnings, err := config.Load(file, env)
+		if err != nil {
+			t.Errorf("docs/connectors.md:%d: %v", line, err)
+			continue
+		}
+		if len(c.Connectors) == 0 {
+			t.Errorf("docs/connectors.md:%d: no connector", line)
+		}
+		for i := range c.Connectors {
+			types[c.Connectors[i].Kind()] = true
+		}
+		for _, w := range warnings {
+			if wants == "" || !strings.Contains(w.String(), wants) {
+				t.Errorf("docs/connectors.md:%d: an unexpected warning: %s", line, w)
+			}
+		}
+		if wants != "" && len(warnings) == 0 {
+			t.Errorf("docs/connectors.md:%d: does not warn of %q", line, wants)
+		}
+	}
+	for _, kind := range []string{"google", "azure", "facebook", "twitter", "oidc", "oauth2"} {
+		if !types[kind] {
+			t.Errorf("docs/connectors.md has no example of type %s", kind)
+		}
+	}
+}
+
+// TestDocs_ConnectorErrorsAreExplained: every code of a page that a connector can bring stands in the troubleshooting table.
+func TestDocs_ConnectorErrorsAreExplained(t *testing.T) {
+	t.Parallel()
+	doc := readDoc(t, "docs/connectors.md")
+	forms := regexp.MustCompile(`Code: "([a-z_]+)"|(?:refuse\(|why: )"error\.([a-z_]+)"|refusal\([^"\n]*"[a-z_.]+", "([a-z_]+)"`)
+	seen := map[string]bool{}
+	for _, file := range []string{"account_connections", "arrive", "attempt", "complete", "connect", "join", "link", "notices", "upstream"} {
+		for _, m := range forms.FindAllStringSubmatch(readDoc(t, "login/"+file+".go"), -1) {
+			seen[m[1]+m[2]+m[3]] = true
+		}
+	}
+	if len(seen) < 18 {
+		t.Fatalf("only %d codes: %v", len(seen), seen)
+	}
+	for code := range seen {
+		if !strings.Contains(doc, "`"+code+"`") {
+			t.Errorf("docs/connectors.md does not explain %s", code)
 		}
 	}
 }
