@@ -18,6 +18,8 @@ const (
 	pendingDeletion = "deletion"           // store.Pending.Kind of a request to delete what an upstream told us
 	deletionLife    = 365 * 24 * time.Hour // how long its status can be read
 
+	logoutTokenLife = time.Hour // more than any connector takes one for
+
 	deletionDone = "done"     // store.Pending.State: everything is gone
 	deletionOpen = "received" // the account has no way in left: an administrator must erase it
 
@@ -153,7 +155,16 @@ func (l *Login) backchannel(w http.ResponseWriter, r *http.Request) error {
 		}
 		return &web.Error{Status: http.StatusBadRequest, Err: err} // §2.8
 	}
-	if _, err := l.store.EndUpstreamSessions(r.Context(), up.Name(), subject, sid, "signed out at the upstream"); err != nil {
+	err = l.store.Tx(r.Context(), func(ctx context.Context) error {
+		// §2.6: a token that was seen before ends nothing again. None is good for longer than that.
+		first, err := l.store.Mark(ctx, "logout_token:"+hashOf(r.PostFormValue("logout_token")), l.now().Add(logoutTokenLife))
+		if err != nil || !first {
+			return err
+		}
+		_, err = l.store.EndUpstreamSessions(ctx, up.Name(), subject, sid, "signed out at the upstream")
+		return err
+	})
+	if err != nil {
 		return wrap("back-channel logout", err)
 	}
 	w.WriteHeader(http.StatusOK)

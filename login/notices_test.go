@@ -151,11 +151,20 @@ func TestDataDeletion(t *testing.T) {
 			if p := ask("f2"); strings.Contains(p.text(), "is shut") || len(s.links(both)) != 0 || !s.read(both).DisabledAt.IsZero() {
 				t.Errorf("with a password: %s", p.text())
 			}
-			if p := ask("f1"); !strings.Contains(p.text(), "is shut") || len(s.links(only)) != 0 || s.read(only).DisabledAt.IsZero() {
+			p1 := ask("f1")
+			first := p1.url.Path
+			if p := p1; !strings.Contains(p.text(), "is shut") || len(s.links(only)) != 0 || s.read(only).DisabledAt.IsZero() {
 				t.Errorf("the only way in: %s", p.text())
 			}
 			ask("stranger")
-			ask("f1") // again
+			p := ask("f1") // again: the link is gone, so there is nothing left to ask for
+			if strings.Contains(p.text(), "is shut") {
+				t.Error(p.text())
+			}
+			must(t, s.store.EraseUser(t.Context(), "cli", only))
+			if p := s.browser("203.0.113.1").get(first); strings.Contains(p.text(), "is shut") || attr(p.byID("deletion-state"), "data-state") != "done" {
+				t.Errorf("after the account was erased: %s", p.text())
+			}
 			if p := s.browser("203.0.113.1").get("/privacy/deletion/guess"); p.status != http.StatusNotFound || p.code() != "deletion_unknown" {
 				t.Errorf("%d %s", p.status, p.code())
 			}
@@ -191,6 +200,10 @@ func TestBackchannelLogout(t *testing.T) {
 	b.get("/account").expect("/account", http.StatusOK)
 	out("signed:f1/", http.StatusOK)
 	b.get("/account").expect("/login", http.StatusOK)
+	// A token seen before ends nothing again.
+	b.through(f, who).arrived()
+	out("signed:f1/", http.StatusOK)
+	b.get("/account").expect("/account", http.StatusOK)
 }
 
 // TestSec_E13_UpstreamTokens: an upstream's token lies nowhere in the clear, and nowhere at all unless signing out there needs it.

@@ -136,6 +136,9 @@ func (l *Login) upstreamNames() []string {
 	return names
 }
 
+// WaysIn are all ways to sign in of this configuration.
+func (l *Login) WaysIn() []string { return append([]string{methodPassword}, l.upstreamNames()...) }
+
 // ConnectorEnabled says whether a way to sign in exists in this configuration: provider.Config.ConnectorEnabled and
 // session.Config.Enabled (security.md E11).
 func (l *Login) ConnectorEnabled(id string) bool {

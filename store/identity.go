@@ -125,13 +125,13 @@ const (
 	deleteIdentity = `DELETE FROM identities WHERE id = ? AND user_id = ?`
 )
 
-// UnlinkIdentity takes a link away from a person's account. ErrNotFound when it is not theirs, ErrLastWayIn when they could not sign in
-// afterwards through any of connectors or with a password. What came through a connector that is not linked any more ends, but for the
+// UnlinkIdentity takes a link away from a person's account. ErrNotFound when it is not theirs, ErrLastWayIn when it was the last way in: through one of
+// connectors or with a password. One that opens nothing (quarantined, or of a connector that is gone) always goes. What came through a connector that is not linked any more ends, but for the
 // session keepSession: sessions, their grants, and the privileges it gave. Audited.
 func (s *Store) UnlinkIdentity(ctx context.Context, actor, userID, id, keepSession string, connectors []string) (*Identity, error) {
-	return s.removeIdentity(ctx, actor, userID, id, keepSession, func(ctx context.Context) error {
+	return s.removeIdentity(ctx, actor, userID, id, keepSession, func(ctx context.Context, gone *Identity) error {
 		n, err := s.waysIn(ctx, userID, connectors)
-		if err == nil && n == 0 {
+		if err == nil && n == 0 && gone.QuarantinedAt.IsZero() && slices.Contains(connectors, gone.Connector) {
 			err = fmt.Errorf("store: identity: %w", ErrLastWayIn)
 		}
 		return err
@@ -141,14 +141,14 @@ func (s *Store) UnlinkIdentity(ctx context.Context, actor, userID, id, keepSessi
 // ForgetIdentity is UnlinkIdentity because the upstream asks for it on the person's behalf, which is obeyed whatever remains. waysIn is
 // what does.
 func (s *Store) ForgetIdentity(ctx context.Context, actor, userID, id string, connectors []string) (waysIn int, err error) {
-	_, err = s.removeIdentity(ctx, actor, userID, id, "", func(ctx context.Context) (err error) {
+	_, err = s.removeIdentity(ctx, actor, userID, id, "", func(ctx context.Context, _ *Identity) (err error) {
 		waysIn, err = s.waysIn(ctx, userID, connectors)
 		return err
 	})
 	return waysIn, err
 }
 
-func (s *Store) removeIdentity(ctx context.Context, actor, userID, id, keepSession string, check func(context.Context) error) (*Identity, error) {
+func (s *Store) removeIdentity(ctx context.Context, actor, userID, id, keepSession string, check func(ctx context.Context, gone *Identity) error) (*Identity, error) {
 	var gone *Identity
 	err := s.Tx(ctx, func(ctx context.Context) error {
 		n, err := s.exec(ctx, lockUser, At(s.now(ctx)), userID)
@@ -167,10 +167,10 @@ func (s *Store) removeIdentity(ctx context.Context, actor, userID, id, keepSessi
 		if err := changed(n, err, errNotFound("identity")); err != nil {
 			return err
 		}
-		if err := check(ctx); err != nil {
+		link := links[i]
+		if err := check(ctx, &link); err != nil {
 			return err
 		}
-		link := links[i]
 		gone = &link
 		again := func(l Identity) bool { return l.ID != id && l.Connector == link.Connector && l.QuarantinedAt.IsZero() }
 		if !slices.ContainsFunc(links, again) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 )
 
 // UpstreamSession is the upstream's side of a session that came through a connector.
@@ -66,6 +67,31 @@ func (s *Store) EndUpstreamSessions(ctx context.Context, connector, subject, sid
 		return nil
 	})
 	return ended, err
+}
+
+const (
+	revokeForeign = `UPDATE grants SET revoked_at = ?, revoke_reason = ? WHERE revoked_at IS NULL AND connector <> '' AND connector NOT IN (?`
+	endForeign    = `DELETE FROM sessions WHERE connector NOT IN (?`
+)
+
+// EndForeignConnectors ends every session and grant that came by a way in that is none of ways. They are refused at every use anyway, for as long as
+// it is gone; so they stay dead should it come back (security.md E11). n is how many grants.
+func (s *Store) EndForeignConnectors(ctx context.Context, ways []string, reason string) (n int64, err error) {
+	if len(ways) == 0 {
+		return 0, errors.New("store: no way in at all")
+	}
+	more, names := strings.Repeat(", ?", len(ways)-1)+")", make([]any, len(ways))
+	for i, w := range ways {
+		names[i] = w
+	}
+	err = s.Tx(ctx, func(ctx context.Context) error {
+		if n, err = s.exec(ctx, revokeForeign+more, append([]any{At(s.now(ctx)), reason}, names...)...); err != nil {
+			return err
+		}
+		_, err := s.exec(ctx, endForeign+more, names...)
+		return err
+	})
+	return n, err
 }
 
 // ConnectorActor is who gives what a connector's claim rules give: store.Assignment.GivenBy and the actor in the audit log.

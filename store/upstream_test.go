@@ -123,6 +123,10 @@ func TestUnlink(t *testing.T) {
 		_, err = s.UnlinkIdentity(ctx, u.ID, u.ID, x.ID, "", []string{"x"}) // google is not configured: it opens nothing
 		is(t, err, store.ErrLastWayIn, "the last one that opens anything")
 		ways(2, both...)
+		lone := user(t, s)
+		old := linked(t, s, lone, "gone", "3")
+		_, err = s.UnlinkIdentity(ctx, "cli", lone.ID, old.ID, "", both)
+		must(t, err) // it opened nothing before either
 
 		must(t, s.CreatePrivilege(ctx, "cli", &store.Privilege{Name: "staff", Label: "Staff"}))
 		refused, err := s.SyncUpstreamPrivileges(ctx, u.ID, "google", []string{"staff"})
@@ -306,6 +310,46 @@ func TestSyncUpstreamPrivileges(t *testing.T) {
 		equal(t, len(sync("azure")), 0, "refused")
 		holds("[editor by cli]")
 		whole(t, s)
+	})
+}
+
+// TestSec_E11_ForeignConnectors: what came by a way in that is gone stays dead when the way is there again.
+func TestSec_E11_ForeignConnectors(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		ctx := t.Context()
+		u := user(t, s)
+		grants, sessions := map[string]string{}, map[string]string{}
+		for _, way := range []string{"password", "google", "gone", ""} {
+			g := newGrant(s, u.ID)
+			g.Connector, g.SID = way, "sid-"+way
+			_, err := s.CreateGrant(ctx, g)
+			must(t, err)
+			grants[way] = g.ID
+			if way != "" {
+				n := &store.Session{UserID: u.ID, Connector: way, IdleMS: 3600_000, ExpiresAt: store.At(s.Now().Add(time.Hour))}
+				must(t, s.CreateSession(ctx, n))
+				sessions[way] = n.ID
+			}
+		}
+		n, err := s.EndForeignConnectors(ctx, []string{"password", "google"}, "connector removed")
+		must(t, err)
+		equal(t, n, int64(1), "grants")
+		for way, id := range grants {
+			g, err := s.Grant(ctx, id)
+			must(t, err)
+			equal(t, g.RevokedAt.IsZero(), way != "gone", "grant by "+way)
+		}
+		for way, id := range sessions {
+			_, _, err := s.LiveSession(ctx, id)
+			equal(t, err == nil, way != "gone", "session by "+way)
+		}
+		n, err = s.EndForeignConnectors(ctx, []string{"password", "google"}, "connector removed")
+		must(t, err)
+		equal(t, n, int64(0), "again")
+		if _, err := s.EndForeignConnectors(ctx, nil, ""); err == nil {
+			t.Error("without any way in everything would end")
+		}
 	})
 }
 

@@ -217,6 +217,66 @@ func TestDisableEndsEverything(t *testing.T) {
 	})
 }
 
+// TestEraseUser: what is personal is gone from every table, the id stays taken, and a provider's request to delete is done.
+func TestEraseUser(t *testing.T) {
+	t.Parallel()
+	eachClock(t, func(t *testing.T, s *store.Store, c *clock) {
+		ctx := t.Context()
+		boss := admin(t, s)
+		u := &store.User{Email: "ana@example.com", EmailVerifiedAt: c.In(0), Username: "ana", Phone: "+442079460018", GivenName: "Ana", FamilyName: "Lee", Locale: "en",
+			Profile: store.Profile{Nickname: "A", Picture: "https://example.com/a.png"}}
+		must(t, s.CreateUser(ctx, u))
+		must(t, s.Assign(ctx, "cli", &store.Assignment{UserID: u.ID, Privilege: "trainer"}))
+		must(t, s.SetPassword(ctx, "cli", u.ID, "hash", false, ""))
+		linked(t, s, u, "google", "1")
+		must(t, s.CreateSession(ctx, &store.Session{UserID: u.ID, IdleMS: 1e6, ExpiresAt: c.In(time.Hour)}))
+		g := newGrant(s, u.ID)
+		_, err := s.CreateGrant(ctx, g)
+		must(t, err)
+		must(t, s.CreatePending(ctx, &store.Pending{IDHash: "d", Kind: "deletion", Request: "{}", UserID: u.ID, State: "received", ExpiresAt: c.In(time.Hour)}))
+		must(t, s.CreatePending(ctx, &store.Pending{IDHash: "e", Kind: "device", Request: "{}", UserID: u.ID, ExpiresAt: c.In(time.Hour)}))
+
+		is(t, s.EraseUser(ctx, u.ID, u.ID), store.ErrForbidden, "oneself")
+		is(t, s.EraseUser(ctx, u.ID, boss.ID), store.ErrForbidden, "somebody who holds more")
+		is(t, s.EraseUser(ctx, "cli", boss.ID), store.ErrLastAdmin, "the last administrator")
+		is(t, s.EraseUser(ctx, "cli", "nobody"), store.ErrNotFound, "unknown")
+		must(t, s.EraseUser(ctx, boss.ID, u.ID))
+		is(t, s.EraseUser(ctx, boss.ID, u.ID), store.ErrNotFound, "again")
+
+		l, err := s.Live(ctx, u.ID)
+		must(t, err)
+		if l.User.Active(c.Now()) || l.User.DeletedAt.IsZero() || len(l.Holdings) != 0 {
+			t.Errorf("%+v", l)
+		}
+		bare := l.User
+		bare.CreatedAt, bare.UpdatedAt, bare.DeletedAt, bare.DisabledAt, bare.Version, bare.UserType = store.Time{}, store.Time{}, store.Time{}, store.Time{}, 0, ""
+		if bare != (store.User{ID: u.ID, DisabledReason: "erased"}) {
+			t.Errorf("left: %+v", bare)
+		}
+		links, err := s.IdentitiesOf(ctx, u.ID)
+		must(t, err)
+		sessions, err := s.SessionsOf(ctx, u.ID)
+		must(t, err)
+		equal(t, len(links)+len(sessions), 0, "links and sessions")
+		_, err = s.Password(ctx, u.ID)
+		is(t, err, store.ErrNotFound, "password")
+		got, err := s.Grant(ctx, g.ID)
+		must(t, err)
+		equal(t, got.RevokeReason, "user erased", "grant")
+		d, err := s.Pending(ctx, "deletion", "d")
+		must(t, err)
+		equal(t, d.State+d.UserID, "done", "the provider's request")
+		_, err = s.Pending(ctx, "device", "e")
+		is(t, err, store.ErrNotFound, "another request")
+
+		is(t, s.EnableUser(ctx, "cli", u.ID), nil, "enabling does nothing")
+		is(t, s.CreateUser(ctx, &store.User{ID: u.ID}), store.ErrConflict, "the id stays taken")
+		must(t, s.CreateUser(ctx, &store.User{Email: "ana@example.com", Username: "ana", Phone: "+442079460018"})) // and nothing else
+		linked(t, s, user(t, s), "google", "1")
+		whole(t, s)
+	})
+}
+
 func TestSetPassword(t *testing.T) {
 	t.Parallel()
 	eachClock(t, func(t *testing.T, s *store.Store, c *clock) {

@@ -197,18 +197,14 @@ func (p *GoPage) Link() template.URL { return template.URL(webLink(p.URL)) }
 type DeletionPage struct {
 	Base
 	Code, Provider, At string
-	Done               bool   // else it was received, and people see to the rest
-	Refused            string // why, in the page's language; "" = it was not
+	Done               bool // else it was received, and people see to the rest
 }
 
 func (*DeletionPage) file() string { return "deletion.html" }
 
-// State for machines: done, pending or refused.
+// State for machines: done or pending.
 func (p *DeletionPage) State() string {
-	switch {
-	case p.Refused != "":
-		return "refused"
-	case p.Done:
+	if p.Done {
 		return "done"
 	}
 	return "pending"

@@ -134,7 +134,6 @@ func samples(s *Set, lang string) []sample {
 		{"go_sign_out", &GoPage{Base: base(), Provider: "Google", URL: "https://login.example.com/logout", SignOut: true}, contract("go-title", "go-link")},
 		{"deletion", &DeletionPage{Base: base(), Code: "the-code", Provider: "Facebook", At: when, Done: true}, contract("deletion-title", "deletion-state", "deletion-code")},
 		{"deletion_received", &DeletionPage{Base: base(), Code: "the-code", Provider: "Facebook", At: when}, contract("deletion-title", "deletion-state")},
-		{"deletion_refused", &DeletionPage{Base: base(), Code: "the-code", Provider: "Facebook", At: when, Refused: "A law asks us to keep it."}, contract("deletion-title", "deletion-state", "deletion-reason")},
 		{"login_no_password", &LoginPage{Base: base(), Action: "/login?flow=f", NoPassword: true, Methods: loginMany.Methods[:1]}, contract("login-title", "login-with-google")},
 	}
 }

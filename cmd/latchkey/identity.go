@@ -79,3 +79,35 @@ account a password first, or disable it.`,
 		}),
 	}
 }
+
+func (a *app) userErase() *cobra.Command {
+	var sure bool
+	cmd := &cobra.Command{
+		Use: "erase USER --yes", Short: "Delete everything personal of an account for good; its id stays taken",
+		Long: `Delete everything personal of an account for good: profile, address, password, connections, consents and privileges; its sessions and tokens end.
+What stays is its id, so that nobody else ever gets it, and what the audit log says. Address and username are free again. A provider's request to
+delete somebody's data that waits for this is done with it.`,
+		Args: args("USER"),
+		RunE: a.console(func(ctx context.Context, c *server.Console, args []string) error {
+			u, err := findUser(ctx, c, args[0])
+			if err != nil {
+				return err
+			}
+			if !sure {
+				return usagef("this cannot be undone; say --yes to erase %s (%s)", u.Name(), u.ID)
+			}
+			switch err := c.Store.EraseUser(ctx, actor, u.ID); {
+			case errors.Is(err, store.ErrLastAdmin):
+				return fmt.Errorf("%s is the last administrator who can sign in; make another one first", u.Name())
+			case errors.Is(err, store.ErrNotFound):
+				return fmt.Errorf("%s is erased already", u.ID)
+			case err != nil:
+				return err
+			}
+			a.printf("%s is erased.\n", u.ID)
+			return nil
+		}),
+	}
+	cmd.Flags().BoolVar(&sure, "yes", false, "it cannot be undone, and you mean it")
+	return cmd
+}

@@ -27,7 +27,7 @@ var connectorKeys = map[string][]string{
 	"client_key_file": {typeAzure, typeOIDC}, "client_key_id": {typeAzure, typeOIDC},
 	"token_endpoint_auth_method": {typeGoogle, typeAzure, typeOIDC, typeOAuth2},
 	"pkce":                       {typeFacebook, typeOIDC, typeOAuth2}, "prompt": {typeGoogle, typeAzure, typeOIDC},
-	"acr_values": {typeOIDC}, "params": {typeOIDC, typeOAuth2}, "trust_mfa": {typeAzure, typeOIDC},
+	"acr_values": {typeOIDC}, "params": {typeOIDC, typeOAuth2}, "trust_mfa": {typeOIDC},
 	"logout": {typeAzure, typeOIDC}, "revoke_on_unlink": {typeFacebook, typeTwitter, typeOAuth2},
 	"hosted_domains": {typeGoogle},
 	"tenant":         {typeAzure}, "allowed_tenants": {typeAzure}, "trust_tenant_email": {typeAzure}, "authority": {typeAzure},

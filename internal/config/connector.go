@@ -16,7 +16,7 @@ type Connector struct {
 	ID string `yaml:"id"`
 	// Type is google, azure, facebook, twitter, oidc (any OpenID Connect provider) or oauth2; it may be left out where the id is one of these.
 	Type string `yaml:"type"`
-	// Enabled false takes the way in away, and ends the sessions and tokens of who came by it.
+	// Enabled false takes the way in away; the next start ends the sessions and tokens of who came by it.
 	Enabled bool `yaml:"enabled"`
 	// Label names it on its button, at most 40 characters; empty = the brand's name, or the id.
 	Label string `yaml:"label"`
@@ -57,7 +57,7 @@ type Connector struct {
 	Link string `yaml:"link"`
 	// EmailTrust is how far addresses are believed, whatever the upstream says: reported, verified or authoritative; empty = as it says.
 	EmailTrust string `yaml:"email_trust"`
-	// TrustMFA takes the upstream's word (amr, acr) for a second factor.
+	// TrustMFA takes the upstream's word (amr, acr) for a second factor. Only oidc: of the others none says anything.
 	TrustMFA bool `yaml:"trust_mfa"`
 	// AllowAdmins lets administrators in without such a word, and lets privileges below make some.
 	AllowAdmins bool `yaml:"allow_admins"`

@@ -127,6 +127,15 @@ func (s *Server) background(ctx context.Context, wg *sync.WaitGroup) {
 			}
 		})
 	}
+	wg.Go(func() {
+		s.once(ctx, "connectors that are gone", func(ctx context.Context) error {
+			n, err := s.store.EndForeignConnectors(ctx, s.login.WaysIn(), "connector removed")
+			if n > 0 {
+				s.log.InfoContext(ctx, "ended what came by connectors that are not configured any more", "grants", n)
+			}
+			return err
+		})
+	})
 	every(time.Minute, "purge", func(ctx context.Context) error {
 		n, err := s.store.Purge(ctx)
 		s.metrics.purged.Add(float64(max(n, 0)))

@@ -1,0 +1,53 @@
+package store
+
+import (
+	"context"
+	"fmt"
+)
+
+const (
+	// What is left is the tombstone: the id, which is never given again, and the times (settled detail 13).
+	eraseUser = `UPDATE users SET username = '', username_key = '', email = '', email_key = '', email_verified_at = NULL, phone = '',
+  phone_verified_at = NULL, given_name = '', family_name = '', locale = '', zoneinfo = '', profile = '{}', disabled_at = COALESCE(disabled_at, ?),
+  disabled_reason = 'erased', deleted_at = ?, updated_at = ?, version = version + 1 WHERE id = ? AND deleted_at IS NULL`
+	deleteIdentitiesOf = `DELETE FROM identities WHERE user_id = ?`
+	deleteConsentsOf   = `DELETE FROM consents WHERE user_id = ?`
+	endAssignmentsHeld = `UPDATE assignments SET ended_at = ?, ended_by = ? WHERE user_id = ? AND ended_at IS NULL`
+	closeDeletions     = `UPDATE pending SET state = 'done', user_id = '' WHERE user_id = ? AND kind = 'deletion'`
+)
+
+// EraseUser takes everything personal away for good: profile, address, number, credentials, links, consents, privileges, sessions and grants. The row
+// stays as a tombstone, so that the id is never anybody else's; address and username are free. A request to delete data that waited for it is
+// done. ErrNotFound, ErrForbidden for oneself and for somebody who holds more, ErrLastAdmin. Audited, without what was erased.
+func (s *Store) EraseUser(ctx context.Context, actor, id string) error {
+	if actor == id {
+		return fmt.Errorf("store: erase oneself: %w", ErrForbidden)
+	}
+	return s.Tx(ctx, func(ctx context.Context) error {
+		return s.keepingAdmin(ctx, func(ctx context.Context) error {
+			if err := s.mayManage(ctx, actor, id); err != nil {
+				return err
+			}
+			now := At(s.now(ctx))
+			n, err := s.exec(ctx, eraseUser, now, now, now, id)
+			if err := changed(n, err, errNotFound("user")); err != nil {
+				return err
+			}
+			if _, err := s.exec(ctx, closeDeletions, id); err != nil {
+				return err
+			}
+			for _, q := range []string{deleteCredentialsOf, deleteIdentitiesOf, deleteConsentsOf, deleteOneTimeOf, deletePendingOf, deleteAttemptsOf} {
+				if _, err := s.exec(ctx, q, id); err != nil {
+					return err
+				}
+			}
+			if _, err := s.exec(ctx, endAssignmentsHeld, now, actor, id); err != nil {
+				return err
+			}
+			if err := s.endAccess(ctx, id, "", "user erased"); err != nil {
+				return err
+			}
+			return s.Audit(ctx, actor, "user.erase", "user:"+id, nil)
+		})
+	})
+}
