@@ -89,7 +89,9 @@ func TestRequestNamesConnector(t *testing.T) {
 			t.Errorf("%q: at %s%s", query, p.url.Path, p.away)
 		}
 	}
-	s.client(func(m *store.ClientMetadata) { m.Connectors, m.DefaultConnector = []string{"google", "password"}, "google" })
+	s.client(func(m *store.ClientMetadata) {
+		m.Connectors, m.DefaultConnector = []string{"google", "password"}, "google"
+	})
 	if p := b.get("/test/start?connector=twitter"); !strings.HasPrefix(p.away, "https://google.example/") {
 		t.Errorf("one the client does not take: at %s%s", p.url.Path, p.away)
 	}

@@ -23,8 +23,9 @@ type linkFacts struct {
 	ownerAwaits, // approval
 	ownerAdmin bool
 
-	proven   bool // the upstream vouches for the address; an address nobody vouches for says nothing
-	reissued bool // the same connector gave the same address for another subject (security.md E6)
+	authoritative bool // proven, by who runs the mailbox
+	proven        bool // the upstream vouches for the address; an address nobody vouches for says nothing
+	reissued      bool // the same connector gave the same address for another subject (security.md E6)
 
 	holder bool // an account has the address; then the next four are about it
 	holderVerified,
@@ -93,7 +94,7 @@ func decideLink(f linkFacts) linkDecision {
 		return create
 	case f.disowned, f.link == LinkNever, !f.holderActive, f.holderAdmin && !f.mayAdmin:
 		return linkDecision{why: "error.account_exists", alert: f.disowned}
-	case f.holderVerified && f.link == LinkVerified:
+	case f.holderVerified && (f.link == LinkVerified || f.link == LinkAuthoritative && f.authoritative):
 		return linkDecision{step: linkJoin}
 	}
 	return linkDecision{step: linkProve, mayClaim: mayClaim}
@@ -129,7 +130,7 @@ func (l *Login) gather(ctx context.Context, a *arrival) (f linkFacts, rows linkR
 	}
 	admin := func(u *store.Live) bool { return isAdmin(graph, u, l.now()) }
 	f = linkFacts{
-		proven: a.up.proven(&a.id), link: a.up.Link, registration: a.up.registration(a.p), mayAdmin: a.up.mayAdmin(&a.id), disowned: a.disowned,
+		proven: a.up.proven(&a.id), authoritative: a.up.runsMailbox(&a.id), link: a.up.Link, registration: a.up.registration(a.p), mayAdmin: a.up.mayAdmin(&a.id), disowned: a.disowned,
 		domainFits: len(a.up.Domains) == 0 || a.up.proven(&a.id) && domainIn(a.id.Email, a.up.Domains),
 	}
 	rows.link, err = l.store.Identity(ctx, a.up.Name(), a.id.Issuer, a.id.Subject)

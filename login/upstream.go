@@ -23,9 +23,10 @@ const (
 
 // Linking policies: what happens when somebody new brings a proven address that belongs to an account (R37, R38).
 const (
-	LinkNever    = "never"    // they are told to sign in as usual
-	LinkProve    = "prove"    // they may prove that account with its own method
-	LinkVerified = "verified" // joined at once when both sides proved the address; otherwise as with prove
+	LinkNever         = "never"         // they are told to sign in as usual
+	LinkProve         = "prove"         // they may prove that account with its own method
+	LinkVerified      = "verified"      // joined at once when both sides proved the address; otherwise as with prove
+	LinkAuthoritative = "authoritative" // the same, but only on the word of who runs the mailbox (R38)
 )
 
 // AwaitingApproval is store.User.DisabledReason of an account that waits for an administrator.
@@ -75,7 +76,7 @@ func newUpstreams(list []Upstream) ([]*Upstream, error) {
 			return nil, fmt.Errorf("login: two connectors are called %s", name)
 		case !slices.Contains(strictness, u.Registration):
 			return nil, fmt.Errorf("login: connector %s: registration %q", name, u.Registration)
-		case !slices.Contains([]string{LinkNever, LinkProve, LinkVerified}, u.Link):
+		case !slices.Contains([]string{LinkNever, LinkProve, LinkVerified, LinkAuthoritative}, u.Link):
 			return nil, fmt.Errorf("login: connector %s: link %q", name, u.Link)
 		}
 		for _, d := range u.Domains {
@@ -237,6 +238,11 @@ func (u *Upstream) trust(id *connectors.Identity) connectors.Trust {
 func (u *Upstream) proven(id *connectors.Identity) bool {
 	t := u.trust(id)
 	return t == connectors.TrustVerified || t == connectors.TrustAuthoritative
+}
+
+// runsMailbox says whether the upstream is the one to ask whose address it is.
+func (u *Upstream) runsMailbox(id *connectors.Identity) bool {
+	return u.trust(id) == connectors.TrustAuthoritative
 }
 
 const amrFederated = "fed"

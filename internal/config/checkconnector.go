@@ -87,7 +87,7 @@ func (r *reader) checkConnector(c *Connector, path string, known map[string]bool
 	r.optional(at("token_endpoint_auth_method"), c.ClientAuth, slices.Sorted(maps.Keys(authMethods))[1:]...)
 	r.optional(at("prompt"), c.Prompt, "login", "select_account", "consent")
 	r.choice(at("registration"), c.Registration, "open", "approval", "invite", "closed")
-	r.choice(at("link"), c.Link, "prove", "verified", "never")
+	r.choice(at("link"), c.Link, "prove", "verified", "authoritative", "never")
 	if c.Kind() == typeAzure { // security.md E1: raising it here would be nOAuth for whoever owns a tenant
 		r.optional(at("email_trust"), c.EmailTrust, "reported")
 	} else {

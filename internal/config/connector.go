@@ -53,7 +53,7 @@ type Connector struct {
 	// Domains are those of which somebody new must have a proven address; [] = any.
 	Domains []string `yaml:"domains"`
 	// Link is what happens when somebody new has the proven address of an account: prove (they may prove that the account is theirs), verified
-	// (joined at once where both sides proved it) or never.
+	// (joined at once where both sides proved it), authoritative (the same, but only where the upstream runs the mailbox) or never.
 	Link string `yaml:"link"`
 	// EmailTrust is how far addresses are believed, whatever the upstream says: reported, verified or authoritative; empty = as it says.
 	EmailTrust string `yaml:"email_trust"`
