@@ -126,12 +126,12 @@ const (
 )
 
 // UnlinkIdentity takes a link away from a person's account. ErrNotFound when it is not theirs, ErrLastWayIn when it was the last way in: through one of
-// connectors or with a password. One that opens nothing (quarantined, or of a connector that is gone) always goes. What came through a connector that is not linked any more ends, but for the
+// connectors or with a password. A quarantined one, which opens nothing for good, always goes. What came through a connector that is not linked any more ends, but for the
 // session keepSession: sessions, their grants, and the privileges it gave. Audited.
 func (s *Store) UnlinkIdentity(ctx context.Context, actor, userID, id, keepSession string, connectors []string) (*Identity, error) {
 	return s.removeIdentity(ctx, actor, userID, id, keepSession, func(ctx context.Context, gone *Identity) error {
 		n, err := s.waysIn(ctx, userID, connectors)
-		if err == nil && n == 0 && gone.QuarantinedAt.IsZero() && slices.Contains(connectors, gone.Connector) {
+		if err == nil && n == 0 && gone.QuarantinedAt.IsZero() {
 			err = fmt.Errorf("store: identity: %w", ErrLastWayIn)
 		}
 		return err

@@ -126,7 +126,7 @@ func TestUnlink(t *testing.T) {
 		lone := user(t, s)
 		old := linked(t, s, lone, "gone", "3")
 		_, err = s.UnlinkIdentity(ctx, "cli", lone.ID, old.ID, "", both)
-		must(t, err) // it opened nothing before either
+		is(t, err, store.ErrLastWayIn, "a connector that may come back")
 
 		must(t, s.CreatePrivilege(ctx, "cli", &store.Privilege{Name: "staff", Label: "Staff"}))
 		refused, err := s.SyncUpstreamPrivileges(ctx, u.ID, "google", []string{"staff"})
@@ -246,6 +246,8 @@ func TestSec_E5_QuarantineHolder(t *testing.T) {
 		n, err := s.WaysIn(ctx, squatter.ID, []string{"facebook"})
 		must(t, err)
 		equal(t, n, 0, "ways in")
+		_, err = s.UnlinkIdentity(ctx, "cli", squatter.ID, i.ID, "", []string{"facebook"})
+		must(t, err) // it opens nothing, for good
 		whole(t, s)
 
 		proven := &store.User{Email: "bea@example.com", EmailVerifiedAt: store.At(s.Now())}
