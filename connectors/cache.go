@@ -14,6 +14,7 @@ const (
 	pauseAfter = 5 * time.Second  // after a failure nobody asks
 	renewEvery = time.Minute      // how often an unknown key may make us fetch again
 	fetchLimit = requestTimeout   // one fetch, whoever waits for it
+	patience   = 2 * time.Second  // waiting for it with a copy at hand
 	tokenSkew  = 60 * time.Second // how far ahead an upstream's clock may be
 )
 
@@ -37,29 +38,48 @@ func within(now, since time.Time, d time.Duration) bool {
 	return !since.IsZero() && age >= 0 && age < d // a clock that was set back makes nothing last longer
 }
 
-// get returns the document, at most an hour old unless the upstream is down.
+// get returns the document, at most an hour old unless the upstream is down or slow.
 func (c *cached[T]) get(ctx context.Context) (T, error) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	now := c.now()
 	if within(now, c.at, freshFor) || c.err != nil && c.running == nil && within(now, c.tried, pauseAfter) {
-		defer c.mu.Unlock()
 		return c.result(now)
 	}
-	return c.wait(ctx)
+	var enough <-chan time.Time
+	if within(now, c.at, staleFor) { // one that stalls must not hold up those whom the copy serves
+		if c.begin(ctx); c.err != nil && within(now, c.tried, renewEvery) {
+			return c.result(now) // it was down a moment ago
+		}
+		t := time.NewTimer(patience)
+		defer t.Stop()
+		enough = t.C
+	}
+	if err := c.wait(ctx, enough); err != nil {
+		var zero T
+		return zero, err
+	}
+	return c.result(c.now())
 }
 
-// renew fetches the document again, at most once a minute however often it is asked, and returns the newest.
+// renew fetches the document again, at most once a minute however often it is asked, and returns the newest. What could not be fetched is
+// an error, whatever copy there is: that one was not enough.
 func (c *cached[T]) renew(ctx context.Context) (T, error) {
 	c.mu.Lock()
-	now := c.now()
-	if c.running == nil && within(now, c.renewed, renewEvery) {
-		defer c.mu.Unlock()
-		return c.result(now)
+	defer c.mu.Unlock()
+	var zero T
+	if now := c.now(); c.running != nil || !within(now, c.renewed, renewEvery) {
+		if c.running == nil {
+			c.renewed = now
+		}
+		if err := c.wait(ctx, nil); err != nil {
+			return zero, err
+		}
 	}
-	if c.running == nil {
-		c.renewed = now
+	if c.err != nil {
+		return zero, c.err
 	}
-	return c.wait(ctx)
+	return c.result(c.now())
 }
 
 // result is what there is: a value that may be stale, else the last error. c.mu is held.
@@ -74,25 +94,28 @@ func (c *cached[T]) result(now time.Time) (T, error) {
 	return zero, fail(Upstream, "nothing could be fetched")
 }
 
-// wait joins the fetch that runs, or begins one. c.mu is held on entry and released.
-func (c *cached[T]) wait(ctx context.Context) (T, error) {
-	var zero T
-	running := c.running
-	if running == nil {
-		running = make(chan struct{})
-		c.running = running
+// begin returns the fetch that runs, which it begins if none does. c.mu is held.
+func (c *cached[T]) begin(ctx context.Context) chan struct{} {
+	if c.running == nil {
+		c.running = make(chan struct{})
 		// Not bound to the request that happens to be first: others wait for it too.
-		go c.fetch(context.WithoutCancel(ctx), running)
+		go c.fetch(context.WithoutCancel(ctx), c.running)
 	}
+	return c.running
+}
+
+// wait waits for a fetch, until it was enough. c.mu is held, and released meanwhile.
+func (c *cached[T]) wait(ctx context.Context, enough <-chan time.Time) error {
+	running := c.begin(ctx)
 	c.mu.Unlock()
+	defer c.mu.Lock()
 	select {
 	case <-ctx.Done():
-		return zero, &Error{Kind: Upstream, Err: fmt.Errorf("waiting for the upstream: %w", ctx.Err())}
+		return &Error{Kind: Upstream, Err: fmt.Errorf("waiting for the upstream: %w", ctx.Err())}
+	case <-enough:
 	case <-running:
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.result(c.now())
+	return nil
 }
 
 func (c *cached[T]) fetch(ctx context.Context, done chan struct{}) {

@@ -32,12 +32,50 @@ func readClaims(b []byte) (claims, error) {
 	if c == nil {
 		return nil, errors.New("null instead of a JSON object")
 	}
+	if name, twice := repeated(b); twice {
+		return nil, fmt.Errorf("%q comes twice", clean(name))
+	}
 	for k, v := range c {
 		if v == nil {
 			delete(c, k)
 		}
 	}
 	return c, nil
+}
+
+// repeated finds a name that comes twice in one object of b, which is valid JSON. Which of the two counts is anybody's guess (RFC 8259 §4),
+// and an upstream that sets what people typed beside its own claims must not let them overrule those.
+func repeated(b []byte) (name string, twice bool) {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	var names []map[string]bool // of the objects and lists that are open, nil for lists
+	key := false                // a name comes next
+	for {
+		t, err := d.Token()
+		if err != nil {
+			return "", false
+		}
+		switch t {
+		case json.Delim('{'):
+			names, key = append(names, map[string]bool{}), true
+			continue
+		case json.Delim('['):
+			names, key = append(names, nil), false
+			continue
+		case json.Delim('}'), json.Delim(']'):
+			names = names[:len(names)-1]
+		default:
+			if key {
+				name, _ = t.(string)
+				if names[len(names)-1][name] {
+					return name, true
+				}
+				names[len(names)-1][name], key = true, false
+				continue
+			}
+		}
+		key = len(names) > 0 && names[len(names)-1] != nil // a value ended
+	}
 }
 
 // at follows a dotted path into objects; a claim whose very name holds dots is found first.
@@ -129,11 +167,15 @@ func (c claims) subject(path string) (string, error) {
 	default:
 		return "", fmt.Errorf("%s is missing", path)
 	}
-	// OpenID Connect Core §2: at most 255 characters.
-	if s == "" || len(s) > 255 || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
+	if !isKey(s, 255) { // OpenID Connect Core §2
 		return "", fmt.Errorf("%s is empty, too long or holds control characters", path)
 	}
 	return s, nil
+}
+
+// isKey says whether s may be looked up. What was no text became U+FFFD when it was decoded, and two such would be one.
+func isKey(s string, limit int) bool {
+	return s != "" && len(s) <= limit && utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r == utf8.RuneError || unicode.IsControl(r) })
 }
 
 // address is an e-mail claim, "" unless it is one plain address.
@@ -148,7 +190,7 @@ func (c claims) address(path string) string {
 // plainAddress says whether s is one address and nothing else: exactly one @, no name, comment or quotes (`a@evil@corp`, security.md E12).
 func plainAddress(s string) bool {
 	if len(s) > 254 || strings.Count(s, "@") != 1 || strings.ContainsAny(s, "\"<>()[],;:\\ ") ||
-		!utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsGraphic(r) || unicode.IsSpace(r) }) {
+		!utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return r == utf8.RuneError || !unicode.IsGraphic(r) || unicode.IsSpace(r) }) {
 		return false
 	}
 	_, domain, _ := strings.Cut(s, "@")
@@ -171,16 +213,4 @@ func domainOf(address string) string {
 var notFacts = []string{
 	"nonce", "at_hash", "c_hash", "s_hash", "jti", "uti", "rh", "aio", "_claim_names", "_claim_sources",
 	"access_token", "refresh_token", "id_token", "token",
-}
-
-// facts is what Identity.Claims holds.
-func (c claims) facts() map[string]any {
-	out := make(map[string]any, len(c))
-	for k, v := range c {
-		out[k] = v
-	}
-	for _, k := range notFacts {
-		delete(out, k)
-	}
-	return out
 }

@@ -3,6 +3,7 @@ package connectors
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"strings"
 )
 
@@ -42,7 +43,7 @@ func newSource(c *registered, address, issuer string, over Endpoints, accept fun
 		if err != nil {
 			return nil, err
 		}
-		return readMetadata(doc, over, accept)
+		return readMetadata(doc, address, over, accept)
 	}
 	s.keys = newKeySet(c, func(ctx context.Context) (string, error) {
 		m, err := s.doc.get(ctx)
@@ -54,7 +55,9 @@ func newSource(c *registered, address, issuer string, over Endpoints, accept fun
 	return s
 }
 
-func readMetadata(doc claims, over Endpoints, accept func(issuer string) error) (*metadata, error) {
+// readMetadata reads the document that lay at address, which is the operator's. Its own addresses are the upstream's word: they lead into
+// this machine or its network only if the operator's does (security.md D1).
+func readMetadata(doc claims, address string, over Endpoints, accept func(issuer string) error) (*metadata, error) {
 	m := &metadata{
 		issuer: doc.exact("issuer"),
 		pkce:   doc.list("code_challenge_methods_supported"),
@@ -67,6 +70,10 @@ func readMetadata(doc claims, over Endpoints, accept func(issuer string) error) 
 	}
 	if err := accept(m.issuer); err != nil {
 		return nil, &Error{Kind: Misconfigured, Err: err}
+	}
+	home, err := url.Parse(address)
+	if err != nil {
+		return nil, fail(Misconfigured, "%q is not an address", address)
 	}
 	for _, e := range []struct {
 		to       *string
@@ -89,6 +96,9 @@ func readMetadata(doc claims, over Endpoints, accept func(issuer string) error) 
 		}
 		if err := checkURL(*e.to); err != nil {
 			return nil, fail(Upstream, "the discovery document's %s: %w", e.name, err)
+		}
+		if e.override == "" && inside(hostOf(*e.to)) && !inside(home.Hostname()) {
+			return nil, fail(Upstream, "the discovery document's %s, %q, is inside the network", e.name, clean(*e.to))
 		}
 	}
 	return m, nil

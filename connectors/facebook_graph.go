@@ -61,7 +61,7 @@ func graphError(status int, c claims, secrets ...string) *Error {
 	}
 	e.Detail = clean(g.exact("message"), secrets...)
 	if trace := g.exact("fbtrace_id"); trace != "" {
-		e.Detail += " (fbtrace_id " + clean(trace) + ")" // Meta asks for it when one asks them
+		e.Detail += " (fbtrace_id " + clean(trace, secrets...) + ")" // Meta asks for it when one asks them
 	}
 	e.Kind = graphKind(status, code, subcode, g.exact("message"))
 	if g.yes("is_transient", false) {

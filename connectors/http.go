@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -50,7 +51,7 @@ func newHTTP(c *http.Client) *http.Client {
 func fetch(ctx context.Context, c *http.Client, req *http.Request) (status int, header http.Header, body []byte, err error) {
 	res, err := c.Do(req.WithContext(ctx))
 	if err != nil {
-		return 0, nil, nil, &Error{Kind: Upstream, Err: bare(err)}
+		return 0, nil, nil, &Error{Kind: Upstream, Err: bare(err, req)}
 	}
 	defer res.Body.Close()
 	body, err = io.ReadAll(io.LimitReader(res.Body, maxBody+1))
@@ -66,16 +67,46 @@ func fetch(ctx context.Context, c *http.Client, req *http.Request) (status int, 
 	return res.StatusCode, res.Header, body, nil
 }
 
-// bare takes the address off an error of http.Client: its query may hold what does not belong in a log.
-func bare(err error) error {
-	if u, ok := errors.AsType[*url.Error](err); ok {
-		at := "the upstream"
-		if p, perr := url.Parse(u.URL); perr == nil {
-			at = p.Host + p.Path
-		}
-		return fmt.Errorf("%s %s: %w", strings.ToLower(u.Op), at, u.Err)
+// quoted is an error whose words are fit for a log.
+type quoted struct {
+	text string
+	err  error
+}
+
+func (q *quoted) Error() string { return q.text }
+
+func (q *quoted) Unwrap() error { return q.err }
+
+// bare takes out of an error of http.Client what does not belong in a log: the query of the address, and what it quotes of an answer (a
+// Location, a line of the header) that gives back what was sent.
+func bare(err error, req *http.Request) error {
+	u, ok := errors.AsType[*url.Error](err)
+	if !ok {
+		return err
 	}
-	return err
+	return &quoted{strings.ToLower(u.Op) + " " + req.URL.Host + req.URL.Path + ": " + clean(u.Err.Error(), sent(req)...), u.Err}
+}
+
+// sent are the values that a request carries: credentials, codes, tokens.
+func sent(req *http.Request) []string {
+	_, credentials, _ := strings.Cut(req.Header.Get("Authorization"), " ")
+	list := []string{credentials}
+	if _, secret, ok := req.BasicAuth(); ok {
+		plain, _ := url.QueryUnescape(secret) // RFC 6749 §2.3.1
+		list = append(list, plain)
+	}
+	raw := req.URL.RawQuery
+	if req.GetBody != nil {
+		if b, err := req.GetBody(); err == nil {
+			form, _ := io.ReadAll(b) // it lies in memory
+			raw += "&" + string(form)
+		}
+	}
+	values, _ := url.ParseQuery(raw) // as far as it can be read
+	for _, v := range values {
+		list = append(list, v...)
+	}
+	return list
 }
 
 // checkURL says whether s may be an upstream's address: absolute, https (http on loopback only), no user, no fragment.
@@ -84,7 +115,7 @@ func checkURL(s string) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("%q is not an address", s)
-	case u.Host == "" || u.Opaque != "":
+	case u.Hostname() == "" || u.Opaque != "": // ":443" would be this machine
 		return fmt.Errorf("%q is not an absolute address", s)
 	case u.User != nil || u.Fragment != "":
 		return fmt.Errorf("%q has a user or a fragment", s)
@@ -102,13 +133,34 @@ func loopback(host string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
+// inside says whether host is this machine or a private network, as far as its spelling tells; what a name resolves to is for the HTTP
+// client to watch.
+func inside(host string) bool {
+	host = strings.TrimSuffix(strings.ToLower(host), ".")
+	if ip, err := netip.ParseAddr(host); err == nil {
+		ip = ip.Unmap()
+		return !ip.IsGlobalUnicast() || ip.IsPrivate()
+	}
+	// 127.1, 0x7f000001: resolvers take them for addresses. No top-level domain is a number.
+	last := host[strings.LastIndexByte(host, '.')+1:]
+	return loopback(host) || strings.Trim(last, "0123456789") == "" || strings.HasPrefix(last, "0x")
+}
+
+func hostOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}
+
 // clean makes an upstream's words fit for one line of a log: no control characters (Entra separates lines by \r\n), at most 500 bytes, and
-// without the secrets of this exchange.
+// without the secrets of this exchange, as they are or as a form or query spells them.
 func clean(s string, secrets ...string) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	for _, secret := range secrets {
 		if len(secret) >= 8 {
-			s = strings.ReplaceAll(s, secret, "[secret]")
+			s = strings.NewReplacer(secret, "[secret]", url.QueryEscape(secret), "[secret]").Replace(s)
 		}
 	}
 	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\r' || r == '\n' }), "; ")

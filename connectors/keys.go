@@ -63,6 +63,12 @@ func readKeys(doc claims) ([]publicKey, error) {
 		if err != nil {
 			continue
 		}
+		if ops, there := member["key_ops"].([]any); there && !slices.Contains(ops, any("verify")) {
+			continue // RFC 7517 §4.3
+		}
+		if _, there := member["issuer"]; there && claims(member).exact("issuer") == "" {
+			continue // good for somebody's tokens, and nobody can tell whose
+		}
 		k := publicKey{issuer: claims(member).exact("issuer")}
 		if err := k.UnmarshalJSON(raw); err != nil || !k.Valid() || !k.IsPublic() || k.Use != "" && k.Use != "sig" {
 			continue
@@ -137,10 +143,15 @@ func checkJOSE(raw string, algs, types []string) error {
 	if strings.Count(raw, ".") != 2 {
 		return errors.New("not a signed JWT in compact form")
 	}
-	head, _, _ := strings.Cut(raw, ".")
-	b, err := decode64(head)
-	if err != nil {
-		return errors.New("the header is not base64url")
+	var b []byte
+	for i, part := range strings.Split(raw, ".") {
+		decoded, err := decode64(part)
+		if err != nil {
+			return errors.New("not base64url")
+		}
+		if i == 0 {
+			b = decoded
+		}
 	}
 	h, err := readClaims(b)
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 )
 
@@ -86,10 +85,8 @@ func newOAuth2(cfg OAuth2Config) (*OAuth2, error) {
 			return nil, fmt.Errorf("%s: %w", a.what, err)
 		}
 	}
-	for k := range cfg.AuthParams {
-		if slices.Contains(ownParams, k) {
-			return nil, fmt.Errorf("parameter %s cannot be set", k)
-		}
+	if err := checkParams(cfg.AuthParams); err != nil {
+		return nil, err
 	}
 	cfg.SubjectField, cfg.Fields = cmp.Or(cfg.SubjectField, "sub"), cfg.Fields.withDefaults()
 	cfg.Emails.Address, cfg.Emails.Primary = cmp.Or(cfg.Emails.Address, "email"), cmp.Or(cfg.Emails.Primary, "primary")
@@ -311,7 +308,7 @@ func (o *OAuth2) Revoke(ctx context.Context, accessToken string) error {
 		return err
 	}
 	if status != http.StatusOK { // RFC 7009 §2.2: also for a token that is unknown there
-		e := apiError(Upstream, status, body, accessToken, o.client.secret)
+		e := apiError(Upstream, status, body, o.client.secrets(accessToken)...)
 		e.Kind = kindOfTokenError(status, e.Code)
 		return e
 	}

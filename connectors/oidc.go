@@ -89,6 +89,18 @@ var ownParams = []string{
 	"request", "request_uri", "prompt", "acr_values", "login_hint", "max_age",
 }
 
+func checkParams(p map[string]string) error {
+	for k, v := range p {
+		if slices.Contains(ownParams, k) {
+			return fmt.Errorf("parameter %s cannot be set", k)
+		}
+		if k == "response_mode" && v != "query" && v != "form_post" {
+			return fmt.Errorf("response_mode %q does not work: a fragment does not reach us, and of answers as JWTs we read none", v)
+		}
+	}
+	return nil
+}
+
 func newOIDC(cfg OIDCConfig) (*OIDC, error) {
 	if !nameForm.MatchString(cfg.Name) {
 		return nil, fmt.Errorf("%q is no name for a connector", cfg.Name)
@@ -118,10 +130,8 @@ func newOIDC(cfg OIDCConfig) (*OIDC, error) {
 	if len(cfg.Algorithms) == 0 {
 		return nil, errors.New("an empty list of algorithms")
 	}
-	for k := range cfg.AuthParams {
-		if slices.Contains(ownParams, k) {
-			return nil, fmt.Errorf("parameter %s cannot be set", k)
-		}
+	if err := checkParams(cfg.AuthParams); err != nil {
+		return nil, err
 	}
 	if cfg.Scopes == nil {
 		cfg.Scopes = []string{"openid", "profile", "email"}
@@ -369,8 +379,11 @@ func identityOf(c claims, n ClaimNames) (Identity, error) {
 	id := Identity{
 		Email: c.address(n.Email), EmailTrust: TrustNone,
 		Name: c.text(n.Name), GivenName: c.text(n.GivenName), FamilyName: c.text(n.FamilyName), Username: c.text(n.Username),
-		PictureURL: c.text(n.Picture), Locale: c.text(n.Locale),
-		AMR: c.list("amr"), ACR: c.text("acr"), SID: c.exact("sid"), Claims: c.facts(),
+		PictureURL: c.picture(n.Picture), Locale: c.text(n.Locale),
+		AMR: c.list("amr"), ACR: c.text("acr"), Claims: c.told(),
+	}
+	if sid := c.exact("sid"); isKey(sid, maxSID) {
+		id.SID = sid
 	}
 	if t, ok := c.time("auth_time"); ok {
 		id.AuthTime = t

@@ -151,7 +151,7 @@ func apiError(kind Kind, status int, body []byte, secrets ...string) *Error {
 // picture is a claim with the address of an image, "" unless it is one that a page may show.
 func (c claims) picture(path string) string {
 	s := c.text(path)
-	if checkURL(s) != nil {
+	if checkURL(s) != nil || !strings.HasPrefix(s, "https:") {
 		return ""
 	}
 	return s

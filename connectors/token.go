@@ -2,6 +2,7 @@ package connectors
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"mime"
 	"net/http"
@@ -108,6 +109,11 @@ func (r *registered) redeem(ctx context.Context, endpoint, code, redirectURI, ve
 	return r.tokenCall(ctx, endpoint, form)
 }
 
+// secrets are those of more, and our own in each way in which we send it: none may come back in an upstream's words.
+func (r *registered) secrets(more ...string) []string {
+	return append(more, r.secret, base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(r.id)+":"+url.QueryEscape(r.secret))))
+}
+
 func (r *registered) tokenCall(ctx context.Context, endpoint string, form url.Values) (*tokens, error) {
 	if r.auth != AuthBasic {
 		form.Set("client_id", r.id)
@@ -133,7 +139,7 @@ func (r *registered) tokenCall(ctx context.Context, endpoint string, form url.Va
 	if err != nil {
 		return nil, err
 	}
-	secrets := []string{r.secret, form.Get("client_assertion"), form.Get("code"), form.Get("code_verifier")}
+	secrets := r.secrets(form.Get("client_assertion"), form.Get("code"), form.Get("code_verifier"))
 	c, jsonErr := readClaims(body)
 	if status != http.StatusOK {
 		e := &Error{Kind: kindOfTokenError(status, c.exact("error")), Code: clean(c.exact("error"), secrets...), Detail: clean(c.exact("error_description"), secrets...)}
@@ -150,7 +156,7 @@ func (r *registered) tokenCall(ctx context.Context, endpoint string, form url.Va
 	}
 	t := &tokens{access: c.exact("access_token"), id: c.exact("id_token"), all: c}
 	if kind := c.exact("token_type"); t.access != "" && kind != "" && !strings.EqualFold(kind, "bearer") {
-		return nil, fail(Upstream, "the access token's type is %q", clean(kind))
+		return nil, fail(Upstream, "the access token's type is %q", clean(kind, secrets...))
 	}
 	return t, nil
 }

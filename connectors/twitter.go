@@ -123,7 +123,7 @@ func (t *Twitter) Identify(ctx context.Context, a Attempt, callback url.Values) 
 
 // redeem exchanges the code. It sends it once.
 func (t *Twitter) redeem(ctx context.Context, code string, a Attempt) (string, error) {
-	secrets := []string{t.cfg.ClientSecret, code, a.Verifier}
+	secrets := t.client.secrets(code, a.Verifier)
 	status, header, body, err := t.client.form(ctx, t.cfg.APIURL+"/2/oauth2/token", url.Values{
 		"grant_type": {"authorization_code"}, "code": {code}, "redirect_uri": {a.RedirectURI}, "code_verifier": {a.Verifier},
 	})
@@ -250,7 +250,7 @@ func (t *Twitter) Revoke(ctx context.Context, accessToken string) error {
 		return err
 	}
 	if status != http.StatusOK {
-		return twitterError(status, header, body, accessToken, t.cfg.ClientSecret)
+		return twitterError(status, header, body, t.client.secrets(accessToken)...)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/latchkey-idp/latchkey/connectors"
@@ -157,7 +158,9 @@ func (l *Login) backchannel(w http.ResponseWriter, r *http.Request) error {
 	}
 	err = l.store.Tx(r.Context(), func(ctx context.Context) error {
 		// §2.6: a token that was seen before ends nothing again. None is good for longer than that.
-		first, err := l.store.Mark(ctx, "logout_token:"+hashOf(r.PostFormValue("logout_token")), l.now().Add(logoutTokenLife))
+		// Without its signature: an ECDSA one has a twin that is as good.
+		signed, _, _ := cutLast(r.PostFormValue("logout_token"), ".")
+		first, err := l.store.Mark(ctx, "logout_token:"+hashOf(signed), l.now().Add(logoutTokenLife))
 		if err != nil || !first {
 			return err
 		}
@@ -251,4 +254,12 @@ func writeJSON(w http.ResponseWriter, status int, v any) error {
 	w.WriteHeader(status)
 	_, _ = w.Write(b) // the peer is gone: nobody to tell
 	return nil
+}
+
+// cutLast is strings.Cut at the last sep.
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
 }
