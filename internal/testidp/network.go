@@ -64,6 +64,11 @@ var testCA = sync.OnceValue(func() *authority {
 	return a
 })
 
+// plainClient is a program's client without cookies.
+func plainClient() *http.Client {
+	return &http.Client{Transport: transport(), Timeout: 20 * time.Second}
+}
+
 // transport connects to loopback only and trusts the test CA.
 func transport() *http.Transport {
 	d := &net.Dialer{Timeout: 10 * time.Second}

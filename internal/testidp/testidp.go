@@ -41,8 +41,11 @@ type Options struct {
 	URL    string               // an existing database instead, for a second server on it; the first one's IDP.URL
 	Plain  bool                 // http instead of TLS, as in development
 	Demo   bool                 // with /dev/outbox
+	Fakes  *Fakes               // upstreams to sign in through
 	Config func(*config.Config) // the last word on the configuration
 	Server server.Options       // passed on; Demo and Logger are filled in
+
+	port int // 0 = a free one
 }
 
 // IDP is a running Latchkey.
@@ -55,8 +58,10 @@ type IDP struct {
 	Store     *store.Store      // the same database
 	Transport http.RoundTripper // trusts the server's certificate
 	Now       func() time.Time
+	Fakes     *Fakes // nil = none
 
 	url        *url.URL
+	options    Options // as started
 	stop       context.CancelFunc
 	stopped    chan struct{}
 	management string
@@ -89,9 +94,11 @@ func Start(t testing.TB, o Options) *IDP {
 }
 
 func start(t testing.TB, o Options) (*IDP, error) {
-	port, err := freePort()
-	if err != nil {
-		return nil, err
+	port, err := o.port, error(nil)
+	if port == 0 {
+		if port, err = freePort(); err != nil {
+			return nil, err
+		}
 	}
 	cfg := baseConfig(o.URL)
 	cfg.HTTP.Listen = fmt.Sprintf("127.0.0.1:%d", port)
@@ -102,6 +109,11 @@ func start(t testing.TB, o Options) (*IDP, error) {
 	} else {
 		cfg.HTTP.TLS.CertFile, cfg.HTTP.TLS.KeyFile, err = testCA().files(t)
 		if err != nil {
+			return nil, err
+		}
+	}
+	if o.Fakes != nil {
+		if err := o.Fakes.serve(cfg); err != nil {
 			return nil, err
 		}
 	}
@@ -120,7 +132,8 @@ func start(t testing.TB, o Options) (*IDP, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	i := newIDP(t, cfg, srv, o.URL)
-	i.Transport = transport()
+	i.Transport, i.Fakes, i.options = transport(), o.Fakes, o
+	i.options.port = port
 	i.stop, i.stopped = cancel, make(chan struct{})
 	failed := make(chan error, 1)
 	go func() {
@@ -150,6 +163,25 @@ func (i *IDP) Stop() {
 	<-i.stopped
 }
 
+// Restart stops the server and starts another in its place: same address, database and fakes, so browsers and relying parties go on with
+// what they have. change has the last word on the configuration, for this start only.
+func (i *IDP) Restart(change func(*config.Config)) *IDP {
+	i.t.Helper()
+	i.Stop()
+	o := i.options
+	o.Config = func(c *config.Config) {
+		if i.options.Config != nil {
+			i.options.Config(c)
+		}
+		if change != nil {
+			change(c)
+		}
+	}
+	next := Start(i.t, o)
+	next.options.Config = i.options.Config
+	return next
+}
+
 // Management returns an answer of the management listener.
 func (i *IDP) Management(path string) (status int, body string) {
 	i.t.Helper()
@@ -171,7 +203,7 @@ func (i *IDP) HTTP() *http.Client {
 // in the calling process; time.Sleep moves the time of server, tokens, cookies and database at once.
 func StartBubble(t testing.TB, o Options) *IDP {
 	t.Helper()
-	if o.Engine != "" && o.Engine != "sqlite" || o.Plain {
+	if o.Engine != "" && o.Engine != "sqlite" || o.Plain || o.Fakes != nil {
 		t.Fatal("a bubble has SQLite and https only: sockets do not work in it")
 	}
 	if o.URL == "" {

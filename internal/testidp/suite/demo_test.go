@@ -22,9 +22,14 @@ type demo struct {
 	app, setup string
 }
 
-func newDemo(t *testing.T) *demo {
+// newDemo starts it, with the fakes of these upstreams.
+func newDemo(t *testing.T, upstreams ...string) *demo {
 	t.Helper()
-	idp := testidp.Start(t, testidp.Options{Plain: true, Demo: true})
+	o := testidp.Options{Plain: true, Demo: true}
+	if len(upstreams) > 0 {
+		o.Fakes = testidp.NewFakes(t, upstreams...)
+	}
+	idp := testidp.Start(t, o)
 	ctx := context.Background()
 	var handler atomic.Pointer[http.Handler]
 	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*handler.Load()).ServeHTTP(w, r) }))

@@ -19,13 +19,25 @@ var address = map[string]string{
 	"/.well-known/openid-configuration":       "/.well-known/openid-configuration",
 	"/account":                                "/account",
 	"/account/apps/remove":                    "/account/apps/remove",
+	"/account/connections":                    "/account/connections",
+	"/account/connections/{connector}/link":   "/account/connections/oidc/link",
+	"/account/connections/{id}/unlink":        "/account/connections/x/unlink",
 	"/account/sessions/end":                   "/account/sessions/end",
 	"/account/sessions/end-others":            "/account/sessions/end-others",
+	"/callback/{connector}":                   "/callback/oidc?state=x&code=x",
+	"/callback/{connector}/backchannel":       "/callback/oidc/backchannel",
+	"/callback/{connector}/data-deletion":     "/callback/facebook/data-deletion",
+	"/callback/{connector}/deauthorize":       "/callback/facebook/deauthorize",
 	"/consent":                                "/consent?flow=x",
 	"/dev/outbox":                             "/dev/outbox",
 	"/logged-out":                             "/logged-out",
 	"/login":                                  "/login",
+	"/login/complete":                         "/login/complete?join=x",
+	"/login/complete/code":                    "/login/complete/code?join=x",
+	"/login/complete/resend":                  "/login/complete/resend?join=x",
+	"/login/link":                             "/login/link?join=x",
 	"/login/new-password":                     "/login/new-password",
+	"/login/start/{connector}":                "/login/start/oidc",
 	"/logout":                                 "/logout",
 	"/oauth2/authorize":                       "/oauth2/authorize?client_id=x",
 	"/oauth2/introspect":                      "/oauth2/introspect",
@@ -36,13 +48,17 @@ var address = map[string]string{
 	"/oauth2/token":                           "/oauth2/token",
 	"/oauth2/userinfo":                        "/oauth2/userinfo",
 	"/preferences":                            "/preferences",
+	"/privacy/deletion/{code}":                "/privacy/deletion/x",
 	"/setup/{token}":                          "/setup/abcdefghijklmnopqrstuvwxyz0123456789abcdefg",
 	"/static/{hash}/{file...}":                "/static/0000000000000000/none.css",
 	"/{$}":                                    "/",
 }
 
 // crossSite are the only page routes that take a form from another site (security.md C4). The list is here a second time on purpose.
-var crossSite = []string{"POST /oauth2/authorize", "POST /oauth2/logout"}
+var crossSite = []string{"POST /callback/{connector}", "POST /oauth2/authorize", "POST /oauth2/logout"}
+
+// notices are the API routes for which a body's signature is all the proof there is: no client authenticates there, and no browser does.
+var notices = []string{"POST /callback/{connector}/backchannel", "POST /callback/{connector}/data-deletion", "POST /callback/{connector}/deauthorize"}
 
 type ask struct {
 	name    string
@@ -82,7 +98,7 @@ func hit(t testing.TB, idp *testidp.IDP, r web.Route, a ask) testidp.Response {
 // TestEveryRouteIsGuarded walks the route table: anonymous, cross-site, without and with a foreign form token; the headers of every answer.
 func TestEveryRouteIsGuarded(t *testing.T) {
 	t.Parallel()
-	idp := testidp.Start(t, testidp.Options{Demo: true})
+	idp := testidp.Start(t, testidp.Options{Demo: true, Fakes: testidp.NewFakes(t, "oidc", "facebook")})
 	ada, eve := idp.User(testidp.Person{Privileges: []string{"admin"}}), idp.User(testidp.Person{})
 	in, other := idp.Browser(), idp.Browser()
 	in.SignIn(in.Get(idp.Issuer+"/login"), ada)
@@ -94,6 +110,7 @@ func TestEveryRouteIsGuarded(t *testing.T) {
 	session := []*http.Cookie{{Name: "__Host-latchkey", Value: in.Cookie("__Host-latchkey")}, {Name: "__Host-latchkey-flow", Value: in.Cookie("__Host-latchkey-flow")}}
 	self, evil := http.Header{"Sec-Fetch-Site": {"same-origin"}, "Origin": {idp.Issuer}}, http.Header{"Sec-Fetch-Site": {"cross-site"}, "Origin": {"https://evil.example"}}
 	old, null := http.Header{"Origin": {"https://evil.example"}}, http.Header{"Origin": {"null"}, "Sec-Fetch-Site": {"cross-site"}}
+	seen := map[string]bool{}
 	for _, r := range idp.Server.Mux().Routes() {
 		method, _, _ := strings.Cut(r.Pattern, " ")
 		anonymous := hit(t, idp, r, ask{header: self})
@@ -107,6 +124,18 @@ func TestEveryRouteIsGuarded(t *testing.T) {
 		if r.Kind == "api" {
 			if c := hit(t, idp, r, ask{header: evil, cookies: session}); c.Header.Get("Set-Cookie") != "" || c.Header.Get("Access-Control-Allow-Credentials") != "" {
 				t.Errorf("%s: an API route deals in cookies", r.Pattern)
+			}
+			if slices.Contains(notices, r.Pattern) {
+				before := idp.Store.Counts().Writes
+				for _, body := range []url.Values{nil, {"signed_request": {"a.b"}, "logout_token": {"a.b.c"}}} {
+					if c := hit(t, idp, r, ask{header: evil, cookies: session, body: body}); c.Status != http.StatusBadRequest {
+						t.Errorf("%s: an unsigned notice: %d %s", r.Pattern, c.Status, c.Body)
+					}
+				}
+				if n := idp.Store.Counts().Writes - before; n != 0 {
+					t.Errorf("%s: unsigned notices wrote %d times", r.Pattern, n)
+				}
+				seen[r.Pattern] = true
 			}
 			continue
 		}
@@ -129,6 +158,10 @@ func TestEveryRouteIsGuarded(t *testing.T) {
 			before := idp.Store.Counts().Writes
 			got := hit(t, idp, r, a)
 			if exempt {
+				seen[r.Pattern] = true
+				if n := idp.Store.Counts().Writes - before; n != 0 && r.Pattern != "POST /oauth2/authorize" {
+					t.Errorf("%s, %s: wrote %d times", r.Pattern, a.name, n)
+				}
 				if got.Status != http.StatusSeeOther && got.Status != http.StatusBadRequest {
 					t.Errorf("%s, %s: %d", r.Pattern, a.name, got.Status)
 				}
@@ -140,6 +173,11 @@ func TestEveryRouteIsGuarded(t *testing.T) {
 			if n := idp.Store.Counts().Writes - before; n != 0 {
 				t.Errorf("%s, %s: wrote %d times", r.Pattern, a.name, n)
 			}
+		}
+	}
+	for _, pattern := range slices.Concat(crossSite, notices) {
+		if !seen[pattern] {
+			t.Errorf("there is no route %s any more", pattern)
 		}
 	}
 	// Other methods are refused as such, and unknown paths are pages of ours.
@@ -189,7 +227,7 @@ func headers(t testing.TB, r web.Route, res testidp.Response) {
 // TestSec_C2_CookieAttributes: every cookie of every route is __Host-, Secure, HttpOnly, Lax, on /, without a domain.
 func TestSec_C2_CookieAttributes(t *testing.T) {
 	t.Parallel()
-	idp := testidp.Start(t, testidp.Options{Demo: true})
+	idp := testidp.Start(t, testidp.Options{Demo: true, Fakes: testidp.NewFakes(t, "oidc", "facebook")})
 	ada := idp.User(testidp.Person{})
 	rp := idp.RP(store.ClientMetadata{})
 	b := idp.Browser()
@@ -197,8 +235,14 @@ func TestSec_C2_CookieAttributes(t *testing.T) {
 	b.Consent(b.SignIn(b.Get(a.URL), ada))
 	b.Get(idp.Issuer + "/account")
 	b.Submit(b.Get(idp.Issuer+"/logout"), "logout-confirm", nil)
+	b.Through(b.Get(idp.Issuer+"/login"), "oidc", "ana").Want(200, "account-title")
+	b.Submit(b.Get(idp.Issuer+"/logout"), "logout-confirm", nil)
+	b.Through(b.Get(rp.Start().URL), "facebook", "alan").Want(200, "consent-title")
 	seen := map[string]bool{}
 	for _, x := range b.Log {
+		if !strings.HasPrefix(x.URL.String(), idp.Issuer+"/") {
+			continue
+		}
 		for _, c := range x.Cookies {
 			seen[c.Name] = true
 			if !strings.HasPrefix(c.Name, "__Host-") || !c.Secure || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Path != "/" || c.Domain != "" {
@@ -215,15 +259,33 @@ func TestSec_C2_CookieAttributes(t *testing.T) {
 func TestSec_J5_BrokenDatabaseOnEveryRoute(t *testing.T) {
 	t.Parallel()
 	gate := testidp.NewGate(t)
-	idp := testidp.Start(t, testidp.Options{URL: gate.URL, Demo: true})
+	idp := testidp.Start(t, testidp.Options{URL: gate.URL, Demo: true, Fakes: testidp.NewFakes(t, "oidc", "facebook")})
 	ada := idp.User(testidp.Person{})
 	b := idp.Browser()
+	b.Through(b.Get(idp.Issuer+"/login"), "oidc", "ana").Want(200, "account-title") // with keys and addresses of the upstream known
+	b = idp.Browser()
 	b.SignIn(b.Get(idp.Issuer+"/login"), ada)
+	signed, err := idp.Fakes.Facebook.SignedRequest(testidp.FacebookApp, "ada", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := idp.Fakes.OIDC.LogoutToken("ana", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	session := []*http.Cookie{{Name: "__Host-latchkey", Value: b.Cookie("__Host-latchkey")}, {Name: "__Host-latchkey-flow", Value: b.Cookie("__Host-latchkey-flow")}}
 	self := http.Header{"Sec-Fetch-Site": {"same-origin"}, "Origin": {idp.Issuer}}
 	gate.Shut()
 	for _, r := range idp.Server.Mux().Routes() {
-		got := hit(t, idp, r, ask{header: self, cookies: session})
+		a := ask{header: self, cookies: session}
+		if slices.Contains(notices, r.Pattern) {
+			// Good ones: told that it cannot be done now, the upstream comes again.
+			a.body = url.Values{"signed_request": {signed}, "logout_token": {token}}
+		}
+		got := hit(t, idp, r, a)
+		if slices.Contains(notices, r.Pattern) && got.Status != http.StatusServiceUnavailable {
+			t.Errorf("%s: %d %s", r.Pattern, got.Status, got.Body)
+		}
 		if got.Status >= 500 && got.Status != http.StatusServiceUnavailable {
 			t.Errorf("%s: %d %.200s", r.Pattern, got.Status, got.Body)
 		}

@@ -6,7 +6,11 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
+	"testing"
+	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/testidp"
 )
@@ -42,4 +46,75 @@ func try(c *http.Client, req *http.Request) (testidp.Response, bool) {
 		out.JSON = nil
 	}
 	return out, true
+}
+
+// waitLong is for what happens in the background on a busy machine.
+const waitLong = 20 * time.Second
+
+// relay passes forms on to a server whose certificate only tests trust.
+type relay struct {
+	url string
+
+	mu     sync.Mutex
+	client *http.Client
+	to     string
+	passed int
+}
+
+func newRelay(t *testing.T) *relay {
+	r := &relay{}
+	srv := httptest.NewServer(http.HandlerFunc(r.pass))
+	t.Cleanup(srv.Close)
+	r.url = srv.URL
+	return r
+}
+
+func (r *relay) lead(c *http.Client, to string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.client, r.to = c, to
+}
+
+func (r *relay) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.passed
+}
+
+func (r *relay) pass(w http.ResponseWriter, req *http.Request) {
+	r.mu.Lock()
+	c, to := r.client, r.to
+	r.mu.Unlock()
+	if err := req.ParseForm(); err != nil || c == nil {
+		http.Error(w, "nobody is there", http.StatusBadGateway)
+		return
+	}
+	res, err := c.PostForm(to, req.PostForm)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	res.Body.Close()
+	r.mu.Lock()
+	r.passed++
+	r.mu.Unlock()
+	w.WriteHeader(res.StatusCode)
+}
+
+// lockedBuffer takes a log that several goroutines write.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
 }
