@@ -33,7 +33,11 @@ func (l *Login) connections(w http.ResponseWriter, r *http.Request) error {
 
 func (l *Login) connectionsPage(w http.ResponseWriter, r *http.Request, current *session.Session) (*templates.ConnectionsPage, error) {
 	u := &current.Live.User
-	page := &templates.ConnectionsPage{Base: l.mux.Base(w, r), Recent: l.isRecent(current), ReauthURL: reauthURL}
+	page := &templates.ConnectionsPage{Base: l.mux.Base(w, r), ReauthURL: reauthURL}
+	var err error
+	if page.Recent, err = l.isRecent(r.Context(), current); err != nil {
+		return nil, err
+	}
 	links, err := l.store.IdentitiesOf(r.Context(), u.ID)
 	if err != nil {
 		return nil, err
@@ -72,14 +76,47 @@ func (l *Login) evidenceText(b *templates.Base, link store.Identity) string {
 			parts = append(parts, b.T("connections.evidence_password"))
 		case proof:
 			parts = append(parts, b.T("connections.evidence_proof", "Provider", l.label(method)))
-		case slices.Contains([]string{evidenceNew, evidenceBoth, evidenceAccount}, e):
+		case slices.Contains([]string{evidenceNew, evidenceBoth, evidenceMail, evidenceAccount}, e):
 			parts = append(parts, b.T("connections.evidence_"+e))
 		}
 	}
 	return strings.Join(parts, " ")
 }
 
-func (l *Login) isRecent(s *session.Session) bool { return l.now().Sub(s.AuthTime.Time) <= recent }
+// isRecent says whether somebody showed who they are a moment ago. That an upstream let them through because they were signed in there shows no
+// more than that the browser is theirs, which is not enough to change how they sign in (security.md C5, C11).
+func (l *Login) isRecent(ctx context.Context, s *session.Session) (bool, error) {
+	if l.now().Sub(s.AuthTime.Time) > recent {
+		return false, nil
+	}
+	if l.upstream(s.Connector) == nil {
+		return true, nil
+	}
+	side, err := l.store.UpstreamSession(ctx, s.ID)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && side.Anew, err
+}
+
+func sendOn(w http.ResponseWriter, r *http.Request, to string, err error) error {
+	if err != nil {
+		return err
+	}
+	return web.SeeOther(w, r, to)
+}
+
+// notRecent is where somebody goes who must confirm who they are first; "" = they need not.
+func (l *Login) notRecent(ctx context.Context, s *session.Session) (string, error) {
+	ok, err := l.isRecent(ctx, s)
+	if err != nil {
+		return "", wrap("recent sign-in", err)
+	}
+	if ok {
+		return "", nil
+	}
+	return reauthURL, nil
+}
 
 // linkConnection is POST /account/connections/{connector}/link: off to the upstream, to come back with a second way in. The answer is a
 // page that leads there: a form of ours may not end at another site (pages.md trap 1).
@@ -88,8 +125,8 @@ func (l *Login) linkConnection(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return web.SeeOther(w, r, signInPath)
 	}
-	if !l.isRecent(current) {
-		return web.SeeOther(w, r, reauthURL)
+	if to, err := l.notRecent(r.Context(), current); err != nil || to != "" {
+		return sendOn(w, r, to, err)
 	}
 	up, err := l.wanted(r, nil)
 	if err != nil {
@@ -109,8 +146,8 @@ func (l *Login) unlinkConnection(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return web.SeeOther(w, r, signInPath)
 	}
-	if !l.isRecent(current) {
-		return web.SeeOther(w, r, reauthURL)
+	if to, err := l.notRecent(r.Context(), current); err != nil || to != "" {
+		return sendOn(w, r, to, err)
 	}
 	var gone *store.Identity
 	err := l.store.Tx(r.Context(), func(ctx context.Context) (err error) {

@@ -127,7 +127,7 @@ func TestConnectorFormsNeedATokenAndTheSameSite(t *testing.T) {
 	seen := 0
 	for _, route := range s.mux.Routes() {
 		method, path, _ := strings.Cut(route.Pattern, " ")
-		if method != http.MethodPost || route.Kind == "api" || !strings.Contains(path, "{connector}") && !strings.Contains(path, "{id}") && path != "/login/link" && path != "/login/complete" {
+		if method != http.MethodPost || route.Kind == "api" || !strings.Contains(path, "{connector}") && !strings.Contains(path, "{id}") && path != "/login/link" && !strings.HasPrefix(path, "/login/complete") {
 			continue
 		}
 		seen++
@@ -148,53 +148,11 @@ func TestConnectorFormsNeedATokenAndTheSameSite(t *testing.T) {
 			t.Errorf("%s is exempt", route.Pattern)
 		}
 	}
-	if seen != 5 {
+	if seen != 7 {
 		t.Errorf("%d routes", seen)
 	}
 	if len(s.links(id)) != 1 {
 		t.Error("unlinked")
-	}
-}
-
-// TestComplete: an address is asked for when the application asked for one and nobody has any, and is kept as unproven (R32).
-func TestComplete(t *testing.T) {
-	t.Parallel()
-	x := newUpstream("twitter")
-	s := newSiteOn(t, store.SQLite, open(x))
-	s.user("taken@example.com")
-	nobody := person("x1", "")
-	nobody.Name = "Ana"
-	if s.read(s.browser("192.0.2.1").through(x, person("x9", ""), "scope=openid").arrived()).Email != "" {
-		t.Error("asked nobody, and has one")
-	}
-	b := s.browser("192.0.2.2")
-	p := b.through(x, nobody, "scope=openid+email").expect("/login/complete", http.StatusOK)
-	if s.users() != 2 || b.cookie(sessionCookie) != "" {
-		t.Fatal("something was made before the person said anything")
-	}
-	for _, bad := range []string{"", "ana", "ana@", "a@b@example.com", "taken@example.com", "TAKEN@example.com"} {
-		p = p.form("complete-form").set("complete-email", bad).submit().expect("/login/complete", http.StatusUnprocessableEntity)
-	}
-	id := p.form("complete-form").set("complete-email", "ana@example.com").set("complete-given-name", "Ana").submit().arrived()
-	if u := s.read(id); u.Email != "ana@example.com" || !u.EmailVerifiedAt.IsZero() || u.GivenName != "Ana" {
-		t.Errorf("%+v", u)
-	}
-	// Nobody is asked twice, and a known person without an address is asked too.
-	if s.browser("192.0.2.3").through(x, nobody, "scope=openid+email").arrived() != id {
-		t.Error("somebody else")
-	}
-	known := s.browser("192.0.2.4")
-	p = known.through(x, person("x9", ""), "scope=openid+email").expect("/login/complete", http.StatusOK)
-	nine := p.form("complete-form").set("complete-email", "nine@example.com").submit().arrived()
-	if s.read(nine).Email != "nine@example.com" || s.users() != 3 {
-		t.Errorf("%+v, %d users", s.read(nine), s.users())
-	}
-	// The page is good in one browser and once.
-	if q := s.browser("192.0.2.5").get(p.url.RequestURI()); q.code() == "" {
-		t.Error("another browser sees the page")
-	}
-	if q := p.form("complete-form").set("complete-email", "ten@example.com").submit(); q.code() == "" {
-		t.Errorf("used twice: %d at %s", q.status, q.url.Path)
 	}
 }
 
@@ -323,4 +281,42 @@ func TestMFA(t *testing.T) {
 	check("fed mfa", "2")
 	who.ACR = "urn:of-their-own"
 	check("fed", "1")
+}
+
+// TestSec_C11_SilentUpstream: an upstream that lets somebody through because they are signed in there shows whose browser it is, which is not
+// enough to change how they sign in. Asked to ask, or saying when it did, it is.
+func TestSec_C11_SilentUpstream(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		silent bool
+		ago    time.Duration // when the person signed in there, as the upstream says
+		recent bool
+	}{"says nothing": {true, 0, false}, "says just now": {false, time.Minute, true}, "says yesterday": {false, 24 * time.Hour, false}} {
+		g, x := newUpstream("google"), newUpstream("twitter")
+		g.silent = c.silent
+		s := newSiteOn(t, store.SQLite, open(g), open(x))
+		b := s.browser("192.0.2.1")
+		who := person("g1", "ana@example.com")
+		if !c.silent {
+			who.AuthTime = s.now().Add(-c.ago)
+		}
+		b.through(g, who).arrived()
+		p := b.get("/account/connections").expect("/account/connections", http.StatusOK)
+		if (p.byID("connections-reauth") == nil) != c.recent {
+			t.Errorf("%s: %s", name, p.text())
+		}
+		if c.recent {
+			continue
+		}
+		p = b.get(attr(p.byID("connections-reauth"), "href"))
+		away := b.get(attr(p.byID("login-with-google"), "href")).away
+		if q := mustURL(t, away).Query(); q.Get("prompt") != "login" || q.Get("max_age") != "0" {
+			t.Errorf("%s: not asked to ask: %s", name, away)
+		}
+		who.AuthTime = time.Time{}
+		p = b.get(g.allow(t, away, who)).expect("/account/connections", http.StatusOK)
+		if p.byID("connections-reauth") != nil || b.link("twitter") == "" {
+			t.Errorf("%s: still not recent", name)
+		}
+	}
 }

@@ -21,9 +21,10 @@ type arrival struct {
 	id connectors.Identity
 	p  *pending
 
+	anew          bool   // the person was asked to sign in at the upstream, and not let through by a session they had there
 	disowned      bool   // the account that has the address is not theirs
 	completed     bool   // the page for what the upstream did not say was filled in, with:
-	email         string // unproven
+	email         string // proven by a code in a mail
 	given, family string
 
 	use func(context.Context) error // uses up the attempt it waited in, inside the transaction; nil = there is none
@@ -37,7 +38,7 @@ type settled struct {
 	holder     string // with linkProve
 	incomplete bool   // the client needs what nobody said yet
 	owes       bool   // a new password, before anything else (R9)
-	taken      bool   // the address typed is somebody's
+	taken      bool   // the address became somebody else's after the mail
 }
 
 // arrive decides whose account an identity opens, and goes on.
@@ -88,6 +89,15 @@ func (l *Login) settleOnce(w http.ResponseWriter, r *http.Request, a *arrival) (
 		return settled{}, err
 	}
 	s := settled{decision: decideLink(f)}
+	if f.known && f.ownerActive && s.decision.why == "error.admin_connector" { // unless it was a claim that made them one, and it is gone
+		if err := l.grantByClaims(ctx, a, rows.owner.User.ID); err != nil {
+			return s, err
+		}
+		if f, rows, err = l.gather(ctx, a); err != nil {
+			return s, err
+		}
+		s.decision = decideLink(f)
+	}
 	switch s.decision.step {
 	case linkRefuse:
 		s.page = l.refusal(a, s.decision)
@@ -135,7 +145,11 @@ func (l *Login) settleOnce(w http.ResponseWriter, r *http.Request, a *arrival) (
 		if owner, err = l.register(ctx, a); err != nil {
 			return s, err
 		}
-		link, err = l.connect(ctx, a, owner.ID, evidenceNew)
+		evidence := []string{evidenceNew}
+		if a.email != "" {
+			evidence = append(evidence, evidenceMail)
+		}
+		link, err = l.connect(ctx, a, owner.ID, evidence...)
 	case linkJoin:
 		link, err = l.connect(ctx, a, owner.ID, evidenceBoth)
 	}
@@ -187,10 +201,9 @@ func (l *Login) alert(ctx context.Context, a *arrival, kind, userID string) erro
 	return l.record(ctx, kind, userID, a.p.clientID(), map[string]any{"connector": a.up.Name(), "issuer": a.id.Issuer, "subject": a.id.Subject})
 }
 
-// lacksEmail: an address is asked for only when the client asked for it and nobody has one. It cannot be proven by mail yet, so it is
-// kept as unproven.
+// lacksEmail: an address is asked for only when the client requires one and nobody has any (R32).
 func (l *Login) lacksEmail(a *arrival, owner *store.User) bool {
-	if !slices.Contains(strings.Fields(a.p.param("scope")), "email") || a.up.proven(&a.id) {
+	if a.p == nil || !l.asks(a.p.client) || a.up.proven(&a.id) {
 		return false
 	}
 	return owner == nil || owner.Email == ""
@@ -206,10 +219,8 @@ func (l *Login) register(ctx context.Context, a *arrival) (*store.User, error) {
 	if policy == RegistrationApproval {
 		u.DisabledAt, u.DisabledReason = store.At(l.now()), AwaitingApproval
 	}
-	if a.up.proven(&a.id) {
-		u.Email, u.EmailVerifiedAt = a.id.Email, store.At(l.now())
-	} else {
-		u.Email = a.email
+	if email := a.provenEmail(); email != "" {
+		u.Email, u.EmailVerifiedAt = email, store.At(l.now())
 	}
 	fillProfile(u, &a.id)
 	if err := l.store.CreateUser(ctx, u); err != nil {
@@ -222,6 +233,7 @@ func (l *Login) register(ctx context.Context, a *arrival) (*store.User, error) {
 const (
 	evidenceNew     = "new_account"   // the account was made with it
 	evidenceBoth    = "both_verified" // two proven addresses were the same, and the operator allows that
+	evidenceMail    = "mail_code"     // and its person proved an address by a code in a mail
 	evidenceAccount = "account_page"  // connected by somebody signed in, who had just proven who they are
 	evidenceProof   = "proof:"        // and the method by which the account was proven at the sign-in
 )
@@ -263,45 +275,39 @@ func (l *Login) refresh(ctx context.Context, a *arrival, link *store.Identity, u
 	return l.grantByClaims(ctx, a, u.ID)
 }
 
-// refreshEmail gives an account without an address the proven one, or the one its person typed; and notes the proof of one it has. An
-// address that somebody else has stays theirs.
-func (l *Login) refreshEmail(ctx context.Context, a *arrival, u *store.User) (changed bool, err error) {
-	proven := a.up.proven(&a.id)
-	said := a.email
-	if proven {
-		said = a.id.Email
+// provenEmail is the address that the upstream vouches for, else the one that its person proved by mail, "" for none.
+func (a *arrival) provenEmail() string {
+	if a.up.proven(&a.id) {
+		return a.id.Email
 	}
-	switch {
-	case said == "":
+	return a.email
+}
+
+// refreshEmail gives an account without an address the proven one, and notes the proof of one it has. An address that somebody else has
+// stays theirs.
+func (l *Login) refreshEmail(ctx context.Context, a *arrival, u *store.User) (changed bool, err error) {
+	said := a.provenEmail()
+	if said == "" || u.Email != "" && !u.EmailVerifiedAt.IsZero() {
 		return false, nil
-	case u.Email == "":
-		_, err := l.store.UserByLogin(ctx, said)
-		if errors.Is(err, store.ErrNotFound) && validEmail(said) {
-			u.Email, u.EmailVerifiedAt = said, store.Time{}
-			if proven {
-				u.EmailVerifiedAt = store.At(l.now())
-			}
-			return true, nil
-		}
-		if errors.Is(err, store.ErrNotFound) {
-			err = nil
-		}
+	}
+	holder, err := l.store.UserByLogin(ctx, said)
+	switch {
+	case errors.Is(err, store.ErrNotFound) && u.Email == "" && validEmail(said):
+		u.Email, u.EmailVerifiedAt = said, store.At(l.now())
+		return true, nil
+	case errors.Is(err, store.ErrNotFound):
+		return false, nil
+	case err != nil:
 		return false, err
-	case proven && u.EmailVerifiedAt.IsZero():
-		holder, err := l.store.UserByLogin(ctx, said)
-		if err == nil && holder.ID == u.ID {
-			u.EmailVerifiedAt = store.At(l.now())
-			return true, nil
-		}
-		if errors.Is(err, store.ErrNotFound) {
-			err = nil
-		}
-		return false, err
+	case holder.ID == u.ID:
+		u.EmailVerifiedAt = store.At(l.now())
+		return true, nil
 	}
 	return false, nil
 }
 
-// grantByClaims re-evaluates the operator's rules. What would make an administrator through a connector that may not is left out (R41).
+// grantByClaims re-evaluates the operator's rules. What would make an administrator through a connector that may not is left out (R41);
+// what made one stays, if all that is missing today is the second factor.
 func (l *Login) grantByClaims(ctx context.Context, a *arrival, userID string) error {
 	names := privilegesFrom(a.up.Rules, a.id.Claims)
 	if len(names) > 0 && !a.up.mayAdmin(&a.id) {
@@ -309,7 +315,16 @@ func (l *Login) grantByClaims(ctx context.Context, a *arrival, userID string) er
 		if err != nil {
 			return err
 		}
-		names = slices.DeleteFunc(names, func(n string) bool { return slices.Contains(graph.Closure(n), privilege.Admin) })
+		held, err := l.store.Assignments(ctx, userID)
+		if err != nil {
+			return err
+		}
+		made := func(n string) bool {
+			return a.up.TrustMFA && slices.ContainsFunc(held, func(h store.Assignment) bool {
+				return h.Privilege == n && h.GivenBy == a.up.actor() && h.EndedAt.IsZero()
+			})
+		}
+		names = slices.DeleteFunc(names, func(n string) bool { return slices.Contains(graph.Closure(n), privilege.Admin) && !made(n) })
 	}
 	refused, err := l.store.SyncUpstreamPrivileges(ctx, userID, a.up.Name(), names)
 	if err == nil && len(refused) > 0 {
@@ -330,7 +345,7 @@ func (l *Login) enter(w http.ResponseWriter, r *http.Request, a *arrival, userID
 		if err != nil {
 			return nil, err
 		}
-		side := &store.UpstreamSession{SessionID: made.ID, Connector: a.up.Name(), Issuer: a.id.Issuer, Subject: a.id.Subject, SID: a.id.SID}
+		side := &store.UpstreamSession{SessionID: made.ID, Connector: a.up.Name(), Issuer: a.id.Issuer, Subject: a.id.Subject, SID: a.id.SID, Anew: a.anew}
 		if a.id.IDToken != "" && (a.up.KeepIDToken || a.up.Logout) {
 			side.Sealed = l.seal([]byte(a.id.IDToken), sealedSession+made.ID)
 		}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/latchkey-idp/latchkey/connectors"
@@ -25,6 +26,7 @@ type journey struct {
 	Flow     string `json:"f,omitempty"` // the flow's handle
 	Join     string `json:"j,omitempty"` // handle of the identity that waits for this proof
 	Since    int64  `json:"s,omitempty"` // Unix seconds: an older sign-in at the upstream does not do; 0 = any
+	Anew     bool   `json:"a,omitempty"` // the upstream was asked to ask
 }
 
 // waiting is the sealed part of an attempt in which an identity waits.
@@ -77,23 +79,37 @@ func (l *Login) wait(w http.ResponseWriter, r *http.Request, purpose, userID str
 // waits returns the identity that waits under this request's handle for one of purposes, in this browser and flow. The error is for
 // people.
 func (l *Login) waits(r *http.Request, p *pending, handle string, purposes ...string) (*store.Attempt, *arrival, error) {
+	row, err := l.attempt(r, p, handle, purposes...)
+	if err != nil {
+		return nil, nil, err
+	}
+	a, err := l.waiting(row, p)
+	return row, a, err
+}
+
+// attempt returns what waits under this request's handle for one of purposes, in this browser and flow.
+func (l *Login) attempt(r *http.Request, p *pending, handle string, purposes ...string) (*store.Attempt, error) {
 	row, err := l.store.Attempt(r.Context(), hashOf(handle), l.sessions.FlowBinding(r))
 	if err != nil {
-		return nil, nil, l.attemptOver(p, err)
+		return nil, l.attemptOver(p, err)
 	}
-	fits := false
-	for _, purpose := range purposes {
-		fits = fits || row.Purpose == purpose
+	if !slices.Contains(purposes, row.Purpose) || row.FlowHash != p.hash() { // a handle of another page or tab
+		return nil, l.attemptOver(p, nil)
 	}
+	return row, nil
+}
+
+// waiting reads the identity that waits in row.
+func (l *Login) waiting(row *store.Attempt, p *pending) (*arrival, error) {
 	up := l.upstream(row.Connector)
-	if !fits || row.FlowHash != p.hash() || up == nil { // a handle of another page or tab, or a connector that was removed (security.md E11)
-		return nil, nil, l.attemptOver(p, nil)
+	if up == nil { // removed (security.md E11)
+		return nil, l.attemptOver(p, nil)
 	}
 	var v waiting
 	if err := l.unseal(row, &v); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return row, &arrival{up: up, id: v.Identity, p: p}, nil
+	return &arrival{up: up, id: v.Identity, p: p}, nil
 }
 
 // attemptOver says on a page that an attempt is over, was another browser's or never was, and leads back to the choice of methods.

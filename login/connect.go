@@ -77,6 +77,7 @@ func (l *Login) depart(w http.ResponseWriter, r *http.Request, up *Upstream, p *
 	a := connectors.Attempt{State: newSecret(), Nonce: j.Nonce, Verifier: j.Verifier, RedirectURI: l.callbackURL(up)}
 	a.LoginHint, a.DomainHint = cut(p.param("login_hint"), maxIdentifier), cut(p.param("domain_hint"), maxIdentifier)
 	a.Prompt, a.MaxAge = wish(p, row.Purpose == store.AttemptReauth || j.Join != "")
+	j.Anew = a.Prompt == "login"
 	if a.MaxAge != nil {
 		j.Since = l.now().Add(-*a.MaxAge - freshSkew).Unix()
 	}
@@ -183,7 +184,7 @@ func (l *Login) callback(w http.ResponseWriter, r *http.Request) error {
 		return l.notFresh(up, p)
 	}
 	id.Connector, id.Email = up.Name(), strings.TrimSpace(id.Email)
-	if mailDomain(id.Email) == "" { // no address that could be anybody's here
+	if _, err := store.EmailKey(id.Email); err != nil || mailDomain(id.Email) == "" { // no address that could be anybody's here
 		id.Email = ""
 	}
 	if !up.KeepIDToken && !up.Logout {
@@ -192,7 +193,10 @@ func (l *Login) callback(w http.ResponseWriter, r *http.Request) error {
 	if !up.Revoke {
 		id.AccessToken = "" // nothing here needs it (security.md E13)
 	}
-	a := &arrival{up: up, id: id, p: p}
+	a := &arrival{up: up, id: id, p: p, anew: j.Anew}
+	if !id.AuthTime.IsZero() { // what the upstream says of it counts for more than what it was asked
+		a.anew = l.now().Sub(id.AuthTime) <= recent
+	}
 	switch row.Purpose {
 	case store.AttemptLink:
 		return l.arriveToLink(w, r, row, a)

@@ -53,7 +53,7 @@ type site struct {
 	store *store.Store
 	mux   *web.Mux
 	login *login.Login
-	keys  [4][]byte // of cookies, form tokens, counters, and the master key
+	keys  [5][]byte // of cookies, form tokens, counters, the master key, and codes in mails (nil = no mail)
 
 	mu    sync.Mutex
 	clock time.Time // stands still but for sleep
@@ -99,7 +99,7 @@ func eachSite(t *testing.T, f func(t *testing.T, s *site)) {
 
 func newSiteOn(t *testing.T, engine string, upstreams ...login.Upstream) *site {
 	t.Helper()
-	s := &site{t: t, clock: time.Now(), keys: [4][]byte{random(64), random(32), random(32), random(32)}}
+	s := &site{t: t, clock: time.Now(), keys: [5][]byte{random(64), random(32), random(32), random(32), random(32)}}
 	s.store = storetest.OpenWith(t, engine, store.Config{Now: s.now, Logger: slog.New(slog.DiscardHandler)})
 	must(t, s.store.CreateClient(t.Context(), "cli", &store.Client{ID: "app", Source: "admin", Metadata: store.ClientMetadata{
 		Name: "Sample app", RedirectURIs: []string{"https://app.example/callback"}, ClientURI: "https://app.example/",
@@ -113,12 +113,17 @@ func newSiteOn(t *testing.T, engine string, upstreams ...login.Upstream) *site {
 func (s *site) restart(upstreams ...login.Upstream) {
 	s.t.Helper()
 	t, db := s.t, s.store
+	for _, up := range upstreams {
+		if c, ok := up.Connector.(interface{ setClock(func() time.Time) }); ok {
+			c.setClock(s.now)
+		}
+	}
 	sessions, err := session.New(session.Config{
 		Store: db, Keys: [][]byte{s.keys[0]}, Insecure: true, Now: s.now, Spawn: func(f func()) { f() },
 		Enabled: func(id string) bool { return s.login.ConnectorEnabled(id) },
 	})
 	must(t, err)
-	set, err := templates.New(templates.Options{AppName: "Latchkey", Preferences: login.PreferencesPath})
+	set, err := templates.New(templates.Options{AppName: "Latchkey", Issuer: issuer, Preferences: login.PreferencesPath})
 	must(t, err)
 	binding, bind := login.FormBinding(sessions)
 	s.mux, err = web.NewMux(web.Config{
@@ -143,13 +148,20 @@ func (s *site) restart(upstreams ...login.Upstream) {
 	must(t, err)
 	master := sealer(s.keys[3])
 	s.login, err = login.New(login.Config{
-		Issuer: issuer, Connectors: upstreams, Seal: master.seal, Open: master.open,
+		Issuer: issuer, Connectors: upstreams, Seal: master.seal, Open: master.open, CodeKey: s.keys[4],
 		Store: db, Mux: s.mux, Sessions: sessions, Passwords: hasher, Limiter: limiter, Templates: set,
 		Logger: slog.New(slog.DiscardHandler), Now: s.now,
 		Done: func(w http.ResponseWriter, r *http.Request, flow string) error {
 			current, ok := session.Current(r.Context())
 			if !ok {
 				return fmt.Errorf("Done without a session in the context")
+			}
+			client, err := db.CachedClient(r.Context(), "app")
+			if err != nil {
+				return err
+			}
+			if to := s.login.Owes(client, &current.Live.User); to != "" {
+				return web.SeeOther(w, r, to+"?flow="+flow)
 			}
 			if err := db.FinishFlow(r.Context(), hash(flow)); err != nil {
 				return err

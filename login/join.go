@@ -129,11 +129,18 @@ func (l *Login) link(w http.ResponseWriter, r *http.Request) error {
 	if status, e := passwordRefused(w, user, wait); status != 0 {
 		return again(status, e)
 	}
+	key := ""
 	switch {
 	case user.ID != q.row.UserID:
-		return again(http.StatusUnprocessableEntity, templates.FormErrors{Form: "link.error_other"})
+		key = "link.error_other"
 	case user.MustChange: // a sign-in that owes something proves nothing yet (security.md C10)
-		return again(http.StatusUnprocessableEntity, templates.FormErrors{Form: "link.error_must_change"})
+		key = "link.error_must_change"
+	}
+	if key != "" { // the password was right, and whose it is may see that it was tried
+		if err := l.record(r.Context(), "sign_in_failed", user.ID, q.p.clientID(), map[string]any{"method": methodPassword, "why": strings.TrimPrefix(key, "link.error_")}); err != nil {
+			return wrap("link", err)
+		}
+		return again(http.StatusUnprocessableEntity, templates.FormErrors{Form: key})
 	}
 	proof := session.Proof{UserID: user.ID, Connector: methodPassword, AMR: amrPassword}
 	var made *session.Session

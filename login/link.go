@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/net/idna"
 
-	"github.com/latchkey-idp/latchkey/connectors"
 	"github.com/latchkey-idp/latchkey/internal/privilege"
 	"github.com/latchkey-idp/latchkey/store"
 )
@@ -27,10 +26,11 @@ type linkFacts struct {
 	proven        bool // the upstream vouches for the address; an address nobody vouches for says nothing
 	reissued      bool // the same connector gave the same address for another subject (security.md E6)
 
-	holder bool // an account has the address; then the next four are about it
+	holder bool // an account has the address; then the next five are about it
 	holderVerified,
 	holderActive,
 	holderAdmin,
+	holderLinked, // to another subject of the same connector (R37 d)
 	holderPrivileged bool // somebody gave it more than everybody has
 
 	link         string // the operator's policies
@@ -94,7 +94,7 @@ func decideLink(f linkFacts) linkDecision {
 		return create
 	case f.disowned, f.link == LinkNever, !f.holderActive, f.holderAdmin && !f.mayAdmin:
 		return linkDecision{why: "error.account_exists", alert: f.disowned}
-	case f.holderVerified && (f.link == LinkVerified || f.link == LinkAuthoritative && f.authoritative):
+	case f.holderVerified && !f.holderLinked && (f.link == LinkVerified || f.link == LinkAuthoritative && f.authoritative):
 		return linkDecision{step: linkJoin}
 	}
 	return linkDecision{step: linkProve, mayClaim: mayClaim}
@@ -155,7 +155,7 @@ func (l *Login) gather(ctx context.Context, a *arrival) (f linkFacts, rows linkR
 		return f, rows, err
 	}
 	for _, o := range others { // an address that was only reported proves nothing against the one who has it now
-		f.reissued = f.reissued || o.Subject != a.id.Subject && o.QuarantinedAt.IsZero() && (o.EmailTrust == string(connectors.TrustVerified) || o.EmailTrust == string(connectors.TrustAuthoritative))
+		f.reissued = f.reissued || o.Subject != a.id.Subject
 	}
 	holder, err := l.store.UserByLogin(ctx, a.id.Email)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -179,7 +179,12 @@ func (l *Login) gather(ctx context.Context, a *arrival) (f linkFacts, rows linkR
 	}
 	f.holder, f.holderVerified, f.holderActive = true, !holder.EmailVerifiedAt.IsZero(), holder.Active(l.now())
 	f.holderAdmin, f.holderPrivileged = admin(rows.holder), rows.holder.Privileged()
-	return f, rows, nil
+	links, err := l.store.IdentitiesOf(ctx, holder.ID)
+	// Known there under another address by now: this one may have been given to somebody else since (security.md E6).
+	f.holderLinked = slices.ContainsFunc(links, func(o store.Identity) bool {
+		return o.Connector == a.up.Name() && o.Issuer == a.id.Issuer && o.QuarantinedAt.IsZero()
+	})
+	return f, rows, err
 }
 
 func isAdmin(g *privilege.Graph, l *store.Live, now time.Time) bool {

@@ -49,6 +49,7 @@ func TestDecideLink(t *testing.T) {
 		"the same, link: verified":         {usual(verified, func(f *linkFacts) { f.reissued, f.link = true, LinkVerified }), linkDecision{why: "error.account_exists", alert: true}},
 		"both proven, prove":               {usual(verified), linkDecision{step: linkProve}},
 		"both proven, verified":            {usual(verified, policy(LinkVerified, RegistrationClosed)), linkDecision{step: linkJoin}},
+		"both proven, known there":         {usual(verified, policy(LinkVerified, RegistrationOpen), func(f *linkFacts) { f.holderLinked = true }), linkDecision{step: linkProve}},
 		"both proven, authoritative":       {usual(verified, policy(LinkAuthoritative, RegistrationOpen)), linkDecision{step: linkProve}},
 		"authoritative, both ways":         {usual(verified, policy(LinkAuthoritative, RegistrationOpen), func(f *linkFacts) { f.authoritative = true }), linkDecision{step: linkJoin}},
 		"authoritative, holder unproven":   {usual(held, policy(LinkAuthoritative, RegistrationOpen), func(f *linkFacts) { f.authoritative = true }), linkDecision{step: linkProve, mayClaim: true}},
@@ -79,11 +80,11 @@ func TestDecideLinkInvariants(t *testing.T) {
 	n := 0
 	for _, link := range []string{LinkNever, LinkProve, LinkVerified, LinkAuthoritative, "typo"} {
 		for _, registration := range []string{RegistrationOpen, RegistrationApproval, RegistrationInvite, RegistrationClosed, ""} {
-			for bits := range 1 << 14 {
+			for bits := range 1 << 15 {
 				bit := func(i int) bool { return bits>>i&1 == 1 }
 				f := linkFacts{
 					known: bit(0), quarantined: bit(1), ownerActive: bit(2), ownerAdmin: bit(3), proven: bit(4), reissued: bit(5), holder: bit(6),
-					holderVerified: bit(7), holderActive: bit(8), holderAdmin: bit(9), holderPrivileged: bit(10), domainFits: bit(11), mayAdmin: bit(12), authoritative: bit(13),
+					holderVerified: bit(7), holderActive: bit(8), holderAdmin: bit(9), holderPrivileged: bit(10), domainFits: bit(11), mayAdmin: bit(12), authoritative: bit(13), holderLinked: bit(14),
 					link: link, registration: registration,
 				}
 				for _, f.disowned = range []bool{false, true} {
@@ -105,7 +106,7 @@ func TestDecideLinkInvariants(t *testing.T) {
 							bad = "claimed"
 						}
 					case linkJoin:
-						if f.known || !f.proven || !f.holder || !f.holderVerified || link != LinkVerified && !(link == LinkAuthoritative && f.authoritative) || f.reissued || !f.holderActive || f.holderAdmin && !f.mayAdmin || f.disowned {
+						if f.known || !f.proven || !f.holder || !f.holderVerified || link != LinkVerified && !(link == LinkAuthoritative && f.authoritative) || f.reissued || f.holderLinked || !f.holderActive || f.holderAdmin && !f.mayAdmin || f.disowned {
 							bad = "joined silently"
 						}
 					case linkProve:
@@ -124,7 +125,7 @@ func TestDecideLinkInvariants(t *testing.T) {
 			}
 		}
 	}
-	if n < 300_000 {
+	if n < 600_000 {
 		t.Errorf("only %d combinations", n)
 	}
 }

@@ -7,7 +7,8 @@
 //	                             └─ owes a new password: session.Partial ──▶ /login/new-password ──POST──▶ the same two ways
 //	/login/start/{c} ─▶ upstream ─▶ /callback/{c} ─▶ identity ─▶ whose account (decideLink)? ─┬─ one: as above
 //	                                             ├─ one that must be proven: /login/link ─────┤
-//	                                             └─ something is missing: /login/complete ────┘
+//	                                             └─ something is missing: /login/complete ────┤
+//	signed in, and the application requires an address: /login/complete ─▶ a code by mail ─────┘
 //
 // It refuses to decide anything about OAuth: whether a flow may go on, and where to, is Config.Done's question. It refuses return
 // addresses from the browser: a sign-in ends at a flow kept by the server, or at /account. It never says why a sign-in failed.
@@ -44,11 +45,14 @@ type Config struct {
 	Issuer string
 	// Connectors are the upstreams people may sign in through, in the order of their buttons. Without any, there are no such routes.
 	Connectors []Upstream
-	// Seal and Open are the master key's (provider.MasterKeys). Required with Connectors.
+	// Seal and Open are the master key's (provider.MasterKeys). Required with Connectors and with CodeKey.
 	Seal func(plain []byte, place string) string
 	Open func(sealed, place string) ([]byte, error)
 	// Observe hears how each answer of an upstream was: ok, or a connectors.Kind in words; nil = nobody listens.
 	Observe func(connector, result string)
+	// CodeKey hashes the codes that prove an address by mail: 32 bytes. Mail leaves through the store's outbox, in the words of Templates. nil =
+	// no mail is sent here, and nobody is asked for an address.
+	CodeKey []byte
 	// Templates take the choices of language and appearance that PreferencesPath is for; nil = there is no such route.
 	Templates *templates.Set
 	Logger    *slog.Logger     // default: slog.Default
@@ -67,6 +71,7 @@ type Login struct {
 	log       *slog.Logger
 	now       func() time.Time
 
+	codeKey   []byte // nil = no mail
 	issuer    string
 	upstreams []*Upstream
 	seal      func(plain []byte, place string) string
@@ -96,9 +101,12 @@ func New(c Config) (*Login, error) {
 	if len(upstreams) > 0 && (c.Seal == nil || c.Open == nil || c.Issuer == "") {
 		return nil, errors.New("login: Issuer, Seal and Open are required with Connectors")
 	}
+	if c.CodeKey != nil && (len(c.CodeKey) < 32 || c.Seal == nil || c.Open == nil || c.Templates == nil) {
+		return nil, errors.New("login: CodeKey needs 32 bytes, Seal, Open and Templates")
+	}
 	return &Login{
 		store: c.Store, mux: c.Mux, sessions: c.Sessions, passwords: c.Passwords, limiter: c.Limiter,
-		done: c.Done, templates: c.Templates, log: c.Logger, now: c.Now,
+		done: c.Done, codeKey: c.CodeKey, templates: c.Templates, log: c.Logger, now: c.Now,
 		issuer: strings.TrimSuffix(c.Issuer, "/"), upstreams: upstreams, seal: c.Seal, open: c.Open, observe: c.Observe,
 	}, nil
 }
@@ -130,16 +138,21 @@ func (l *Login) Mount(mux *web.Mux) {
 	if len(l.upstreams) > 0 {
 		l.mountConnectors(mux)
 	}
+	if l.codeKey != nil { // guarded by what waits in this browser, or by the session
+		mux.Page("GET "+completePath, web.Public, l.lacking(l.showComplete))
+		mux.Page("POST "+completePath, web.Public, l.lacking(l.complete))
+		mux.Page("GET "+codePath, web.Public, l.lacking(l.showCode))
+		mux.Page("POST "+codePath, web.Public, l.lacking(l.enterCode))
+		mux.Page("POST "+resendPath, web.Public, l.lacking(l.resendCode))
+	}
 }
 
 func (l *Login) mountConnectors(mux *web.Mux) {
 	mux.Page("GET "+startPrefix+"{connector}", web.Public, l.start)
 	mux.Page("GET "+callbackPrefix+"{connector}", web.Public, l.callback) // guarded by state and browser
 	mux.Page("POST "+callbackPrefix+"{connector}", web.Public, l.callbackPost, web.CrossSitePOST)
-	mux.Page("GET "+linkPath, web.Public, l.showLink) // guarded by the identity that waits in this browser, like the next three
+	mux.Page("GET "+linkPath, web.Public, l.showLink) // guarded by the identity that waits in this browser, like the next
 	mux.Page("POST "+linkPath, web.Public, l.link)
-	mux.Page("GET "+completePath, web.Public, l.showComplete)
-	mux.Page("POST "+completePath, web.Public, l.complete)
 
 	mux.Page("GET "+connectionsPath, web.SignedIn, l.connections)
 	mux.Page("POST "+connectionsPath+"/{connector}/link", web.SignedIn, l.linkConnection)
@@ -163,6 +176,8 @@ const (
 	setupPrefix     = "/setup/" // and a token
 	linkPath        = "/login/link"
 	completePath    = "/login/complete"
+	codePath        = completePath + "/code"
+	resendPath      = completePath + "/resend"
 	connectionsPath = "/account/connections"
 	deletionPrefix  = "/privacy/deletion/" // and a code
 )

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/latchkey-idp/latchkey/internal/web"
 	"github.com/latchkey-idp/latchkey/login/password"
@@ -25,7 +26,7 @@ func (l *Login) owed(r *http.Request) (*session.Partial, *store.User, *pending, 
 	if err != nil {
 		return nil, nil, nil, startOver(p, err)
 	}
-	if partial.Owes != owesNewPassword || partial.FlowHash != p.hash() {
+	if partial.Owes != owesNewPassword || partial.FlowHash != p.hash() || !l.ConnectorEnabled(partial.Connector) { // security.md E11
 		return nil, nil, nil, startOver(p, &web.Error{Status: http.StatusBadRequest, Key: "error.sign_in_expired", Code: "sign_in_expired"})
 	}
 	return partial, user, p, nil
@@ -93,7 +94,11 @@ func (l *Login) setNewPassword(w http.ResponseWriter, r *http.Request) error {
 		if err := l.store.SetPassword(r.Context(), user.ID, user.ID, phc, false, partial.ID); err != nil {
 			return nil, err
 		}
-		return l.sessions.Complete(w, r, partial, amrPassword)
+		made, err := l.sessions.Complete(w, r, partial, amrPassword)
+		if err != nil {
+			return nil, err
+		}
+		return made, l.keepSide(r.Context(), made)
 	})
 	if err != nil {
 		return startOver(p, err) // used up: the same form, sent twice at once
@@ -119,4 +124,19 @@ func (l *Login) hashAnother(ctx context.Context, u *store.User, chosen string) (
 // ownWords are what a person's password must not consist of.
 func ownWords(u *store.User) []string {
 	return []string{u.Email, u.Username, u.Phone, u.GivenName, u.FamilyName}
+}
+
+// keepSide keeps the upstream's side of a session that owed a password on the way: its link is the one that was used last. The upstream's
+// name for its own session is not known any more.
+func (l *Login) keepSide(ctx context.Context, made *session.Session) error {
+	links, err := l.store.IdentitiesOf(ctx, made.UserID)
+	if err != nil {
+		return err
+	}
+	links = slices.DeleteFunc(links, func(n store.Identity) bool { return n.Connector != made.Connector || !n.QuarantinedAt.IsZero() })
+	if len(links) == 0 {
+		return nil // a password
+	}
+	last := slices.MaxFunc(links, func(a, b store.Identity) int { return a.LastUsedAt.Compare(b.LastUsedAt.Time) })
+	return l.store.CreateUpstreamSession(ctx, &store.UpstreamSession{SessionID: made.ID, Connector: last.Connector, Issuer: last.Issuer, Subject: last.Subject})
 }

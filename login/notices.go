@@ -2,6 +2,8 @@ package login
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -59,6 +61,11 @@ func (l *Login) deauthorize(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	err = l.store.Tx(r.Context(), func(ctx context.Context) error {
+		// A notice that was seen before ends nothing again: the person may be back.
+		first, err := l.store.Mark(ctx, "deauthorize:"+hashOf(r.PostFormValue("signed_request")), l.now().Add(deletionLife))
+		if err != nil || !first {
+			return err
+		}
 		for _, link := range links {
 			if _, err := l.store.EndUpstreamSessions(ctx, up.Name(), link.Subject, "", "deauthorized at the upstream"); err != nil {
 				return err
@@ -83,8 +90,14 @@ func (l *Login) dataDeletion(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	code := newSecret()
+	// The same notice again is the same request, with the same answer: it deletes nothing of who came back, and adds no row. The signature in it
+	// makes the code one that nobody guesses.
+	sum := sha256.Sum256([]byte("data deletion\x00" + r.PostFormValue("signed_request")))
+	code := base64.RawURLEncoding.EncodeToString(sum[:])
 	err = l.store.Tx(r.Context(), func(ctx context.Context) error {
+		if _, err := l.store.Pending(ctx, pendingDeletion, hashOf(code)); !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
 		state, owner := deletionDone, ""
 		for _, link := range links {
 			owner = link.UserID
@@ -113,7 +126,7 @@ func (l *Login) dataDeletion(w http.ResponseWriter, r *http.Request) error {
 			IDHash: hashOf(code), Kind: pendingDeletion, Request: string(request), UserID: owner, State: state, ExpiresAt: store.At(l.now().Add(deletionLife)),
 		})
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, store.ErrConflict) { // it came twice at once
 		return wrap("notice of an upstream", err)
 	}
 	return writeJSON(w, http.StatusOK, map[string]string{"url": l.issuer + deletionPrefix + code, "confirmation_code": code})

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -127,7 +126,7 @@ func passwordTrouble(err error) error {
 func passwordRefused(w http.ResponseWriter, user *store.User, wait time.Duration) (status int, e templates.FormErrors) {
 	switch {
 	case wait > 0:
-		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
+		retryAfter(w, wait)
 		text, args := "login.error_locked", map[string]any{"Minutes": int(math.Ceil(wait.Minutes()))}
 		if wait <= time.Minute {
 			text, args = "login.error_locked_seconds", map[string]any{"Seconds": int(math.Ceil(wait.Seconds()))}

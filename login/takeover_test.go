@@ -258,7 +258,7 @@ func TestSec_F17_RegistrationPolicy(t *testing.T) {
 				name := fmt.Sprint(connector, "/", client, "/", trust)
 				g := newUpstream("google")
 				s := newSiteOn(t, store.SQLite, open(g, func(u *login.Upstream) { u.Registration = connector }))
-				s.client(func(m *store.ClientMetadata) { m.Registration = client })
+				s.client(func(m *store.ClientMetadata) { m.Registration, m.RequireEmail = client, true })
 				who := person("g1", "ana@example.com")
 				if who.EmailTrust = trust; trust == connectors.TrustNone {
 					who.Email = ""
@@ -266,7 +266,7 @@ func TestSec_F17_RegistrationPolicy(t *testing.T) {
 				b := s.browser("192.0.2.1")
 				p := b.through(g, who, "scope=openid+email")
 				if p.url.Path == "/login/complete" {
-					p = p.form("complete-form").set("complete-email", "typed@example.com").submit()
+					p = p.giveAddress("typed@example.com").enterCode(s.codeFor("typed@example.com"))
 				}
 				open := connector == login.RegistrationOpen && (client == login.RegistrationOpen || client == "")
 				await := !open && (connector == login.RegistrationApproval || connector == login.RegistrationOpen) && (client == login.RegistrationApproval || client == login.RegistrationOpen || client == "")

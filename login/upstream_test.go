@@ -57,6 +57,7 @@ type upstream struct {
 	codes     map[string]issued
 	exchanges int   // requests to the token endpoint
 	broken    error // of the next AuthURL and Identify
+	silent    bool  // it says nothing of when people signed in
 	now       func() time.Time
 }
 
@@ -67,6 +68,12 @@ type issued struct {
 
 func newUpstream(name string) *upstream {
 	return &upstream{name: name, codes: map[string]issued{}, now: time.Now}
+}
+
+func (u *upstream) setClock(now func() time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.now = now
 }
 
 func (u *upstream) Name() string { return u.name }
@@ -112,6 +119,9 @@ func (u *upstream) Identify(_ context.Context, a connectors.Attempt, q url.Value
 		return connectors.Identity{}, &connectors.Error{Kind: connectors.Invalid, Code: "invalid_grant"}
 	}
 	c.who.Connector = u.name
+	if c.who.AuthTime.IsZero() && !u.silent {
+		c.who.AuthTime = u.now()
+	}
 	return c.who, nil
 }
 

@@ -99,6 +99,7 @@ func (p *Provider) advance(w http.ResponseWriter, r *http.Request, q *request, f
 		fa.started = f.StartedAt.Time
 	}
 	var digest consentDigests
+	owed := ""
 	if signedIn {
 		fa.authTime, fa.acr = sess.AuthTime.Time, sess.ACR
 		fa.hintMatches = q.hintSub == sess.UserID
@@ -107,6 +108,8 @@ func (p *Provider) advance(w http.ResponseWriter, r *http.Request, q *request, f
 			return err
 		}
 		fa.entitled = ok
+		owed = p.c.Owes(q.client.Client, &sess.Live.User)
+		fa.owes = owed != ""
 		if f != nil {
 			fa.consentGiven = f.Consent != "" && f.UserID == sess.UserID // another user in this tab voids it (security.md A23)
 		}
@@ -139,8 +142,11 @@ func (p *Provider) advance(w http.ResponseWriter, r *http.Request, q *request, f
 			return err
 		}
 	}
-	if next == stepConsent {
+	switch next {
+	case stepConsent:
 		return web.SeeOther(w, r, "/consent?flow="+url.QueryEscape(handle))
+	case stepOwes:
+		return web.SeeOther(w, r, owed+"?flow="+url.QueryEscape(handle))
 	}
 	to, err := p.c.Login(ctx, handle, *f)
 	if err != nil {

@@ -12,6 +12,7 @@ const (
 	stepIssue step = iota
 	stepLogin
 	stepConsent
+	stepOwes
 )
 
 // facts is everything the decision depends on; it is data, so the whole policy is one table test.
@@ -28,6 +29,7 @@ type facts struct {
 	acrEssential []string
 
 	entitled bool // the client's requirement holds for the user
+	owes     bool // something else is asked of the user first (Config.Owes)
 
 	consentNeeded bool // not first-party, and nothing remembered covers the request
 	consentGiven  bool // in this very flow
@@ -63,6 +65,12 @@ func decide(f facts, now time.Time) (step, *oauthError) {
 	}
 	if !f.entitled {
 		return 0, refuse("access_denied", "The person may not use this application.")
+	}
+	if f.owes {
+		if silent {
+			return 0, refuse("interaction_required", "The person must add something to their account first.")
+		}
+		return stepOwes, nil
 	}
 	if !f.consentGiven && (f.consentNeeded || slices.Contains(f.prompt, "consent")) {
 		if silent {

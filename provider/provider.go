@@ -32,6 +32,9 @@ type Config struct {
 	Now      func() time.Time
 	// Login says where a browser that must sign in is sent; handle is the flow's.
 	Login func(ctx context.Context, handle string, f store.Flow) (string, error)
+	// Owes is the page where a person who is signed in must go before the client gets an answer, "" for none; the page gets the parameter
+	// flow, and calls Continue. nil = nobody owes anything.
+	Owes func(c *store.Client, u *store.User) (page string)
 	// ConnectorEnabled answers for the login method a grant came through; nil = all are.
 	ConnectorEnabled func(id string) bool
 	// UpstreamSignOut is asked before a session ends. What it returns, unless nil, answers the request after that: it leads on through the sign-out
@@ -94,6 +97,9 @@ func New(c Config) (*Provider, error) {
 	}
 	if c.ConnectorEnabled == nil {
 		c.ConnectorEnabled = func(string) bool { return true }
+	}
+	if c.Owes == nil {
+		c.Owes = func(*store.Client, *store.User) string { return "" }
 	}
 	if c.Observe == nil {
 		c.Observe = func(string, string) {}

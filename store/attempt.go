@@ -13,6 +13,7 @@ const (
 	AttemptJoin     = "join"     // an identity waits until UserID's account is proven
 	AttemptConfirm  = "confirm"  // an identity waits for UserID's word that it be connected
 	AttemptComplete = "complete" // an identity waits for what its upstream did not say
+	AttemptAddress  = "address"  // UserID, who is signed in, proves an address
 )
 
 // Attempt is something begun in one browser that goes on once, in that browser and within its time. It goes by the hash of a random value:

@@ -55,6 +55,7 @@ type ClientMetadata struct {
 	Connectors             []string `json:"connectors,omitempty" yaml:"connectors"`               // ways to sign in it takes, "password" among them; empty = all
 	DefaultConnector       string   `json:"default_connector,omitempty" yaml:"default_connector"` // people go there without being asked; "" = they choose, unless there is one way only
 	Registration           string   `json:"registration,omitempty" yaml:"registration"`           // of new people who come for it: open approval invite closed; the stricter of it and the connector's counts
+	RequireEmail           bool     `json:"require_email,omitempty" yaml:"require_email"`         // people without an address are asked for one, and prove it by mail
 }
 
 // Value implements driver.Valuer.

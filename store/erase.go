@@ -13,10 +13,11 @@ const (
 	deleteIdentitiesOf = `DELETE FROM identities WHERE user_id = ?`
 	deleteConsentsOf   = `DELETE FROM consents WHERE user_id = ?`
 	endAssignmentsHeld = `UPDATE assignments SET ended_at = ?, ended_by = ? WHERE user_id = ? AND ended_at IS NULL`
+	deleteMessagesTo   = `DELETE FROM outbox WHERE recipient = (SELECT email FROM users WHERE id = ?) AND recipient <> ''`
 	closeDeletions     = `UPDATE pending SET state = 'done', user_id = '' WHERE user_id = ? AND kind = 'deletion'`
 )
 
-// EraseUser takes everything personal away for good: profile, address, number, credentials, links, consents, privileges, sessions and grants. The row
+// EraseUser takes everything personal away for good: profile, address, number, credentials, links, mail, consents, privileges, sessions and grants. The row
 // stays as a tombstone, so that the id is never anybody else's; address and username are free. A request to delete data that waited for it is
 // done. ErrNotFound, ErrForbidden for oneself and for somebody who holds more, ErrLastAdmin. Audited, without what was erased.
 func (s *Store) EraseUser(ctx context.Context, actor, id string) error {
@@ -26,6 +27,9 @@ func (s *Store) EraseUser(ctx context.Context, actor, id string) error {
 	return s.Tx(ctx, func(ctx context.Context) error {
 		return s.keepingAdmin(ctx, func(ctx context.Context) error {
 			if err := s.mayManage(ctx, actor, id); err != nil {
+				return err
+			}
+			if _, err := s.exec(ctx, deleteMessagesTo, id); err != nil { // while the address is known
 				return err
 			}
 			now := At(s.now(ctx))

@@ -64,10 +64,11 @@ func (s *Store) IdentitiesBySubject(ctx context.Context, connector, subject stri
 }
 
 const identitiesByEmail = `SELECT ` + identityColumns + ` FROM identities
-WHERE connector = ? AND issuer = ? AND LOWER(email) = LOWER(?) AND email <> '' ORDER BY created_at, id LIMIT 20`
+WHERE connector = ? AND issuer = ? AND LOWER(email) = LOWER(?) AND email <> '' AND quarantined_at IS NULL AND email_trust IN ('verified', 'authoritative')
+ORDER BY created_at, id LIMIT 20`
 
-// IdentitiesByEmail returns the links for which an upstream gave this address. They warn of an address that changed hands (security.md
-// E6); nobody is ever signed in by them.
+// IdentitiesByEmail returns the links for which an upstream vouched for this address. They warn of an address that changed hands
+// (security.md E6); nobody is ever signed in by them.
 func (s *Store) IdentitiesByEmail(ctx context.Context, connector, issuer, email string) ([]Identity, error) {
 	return many[Identity](ctx, s, identitiesByEmail, connector, issuer, email)
 }
@@ -126,8 +127,8 @@ const (
 )
 
 // UnlinkIdentity takes a link away from a person's account. ErrNotFound when it is not theirs, ErrLastWayIn when it was the last way in: through one of
-// connectors or with a password. A quarantined one, which opens nothing for good, always goes. What came through a connector that is not linked any more ends, but for the
-// session keepSession: sessions, their grants, and the privileges it gave. Audited.
+// connectors or with a password. A quarantined one, which opens nothing for good, always goes. What came through the link ends, but for the session keepSession:
+// sessions, their grants, and the privileges it gave. Audited.
 func (s *Store) UnlinkIdentity(ctx context.Context, actor, userID, id, keepSession string, connectors []string) (*Identity, error) {
 	return s.removeIdentity(ctx, actor, userID, id, keepSession, func(ctx context.Context, gone *Identity) error {
 		n, err := s.waysIn(ctx, userID, connectors)
@@ -173,10 +174,8 @@ func (s *Store) removeIdentity(ctx context.Context, actor, userID, id, keepSessi
 		}
 		gone = &link
 		again := func(l Identity) bool { return l.ID != id && l.Connector == link.Connector && l.QuarantinedAt.IsZero() }
-		if !slices.ContainsFunc(links, again) {
-			if err := s.endConnector(ctx, userID, link.Connector, keepSession, "unlinked"); err != nil {
-				return err
-			}
+		if err := s.endLink(ctx, &link, slices.ContainsFunc(links, again), keepSession, "unlinked"); err != nil {
+			return err
 		}
 		return s.Audit(ctx, actor, "identity.delete", "user:"+userID,
 			map[string]any{"connector": link.Connector, "issuer": link.Issuer, "subject": link.Subject})
@@ -184,20 +183,34 @@ func (s *Store) removeIdentity(ctx context.Context, actor, userID, id, keepSessi
 	return gone, err
 }
 
-// endConnector ends what a person has through a connector: sessions but keepSession, their grants, and privileges.
-func (s *Store) endConnector(ctx context.Context, userID, connector, keepSession, reason string) error {
-	sessions, err := s.SessionsOf(ctx, userID)
+const endPartialsBy = `DELETE FROM partials WHERE user_id = ? AND connector = ?`
+
+// endLink ends what a person has through a link: sessions but keepSession, their grants, half-finished sign-ins, and what the connector's
+// rules gave. With others, more links through the connector stay: so do sessions of theirs, and their claims give anew at the next sign-in.
+func (s *Store) endLink(ctx context.Context, link *Identity, others bool, keepSession, reason string) error {
+	if _, err := s.exec(ctx, endPartialsBy, link.UserID, link.Connector); err != nil {
+		return err
+	}
+	sessions, err := s.SessionsOf(ctx, link.UserID)
 	if err != nil {
 		return err
 	}
 	for _, n := range sessions {
-		if n.Connector == connector && n.ID != keepSession {
-			if err := s.EndSession(ctx, n.ID, reason); err != nil {
-				return err
-			}
+		if n.Connector != link.Connector || n.ID == keepSession {
+			continue
+		}
+		side, err := s.UpstreamSession(ctx, n.ID)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		if others && err == nil && (side.Issuer != link.Issuer || side.Subject != link.Subject) {
+			continue
+		}
+		if err := s.EndSession(ctx, n.ID, reason); err != nil {
+			return err
 		}
 	}
-	_, err = s.SyncUpstreamPrivileges(ctx, userID, connector, nil)
+	_, err = s.SyncUpstreamPrivileges(ctx, link.UserID, link.Connector, nil)
 	return err
 }
 

@@ -52,6 +52,7 @@ func columnsOf() map[string]struct {
 		"audit":        {auditColumns, &AuditEntry{}},
 		"events":       {eventColumns, &Event{}},
 		"attempts":     {attemptColumns, &Attempt{}},
+		"mail_codes":   {mailCodeColumns, &MailCode{}},
 
 		"upstream_sessions": {upstreamColumns, &UpstreamSession{}},
 	}
@@ -83,7 +84,7 @@ func TestColumnsMatchTags(t *testing.T) {
 func TestColumnsMatchSchema(t *testing.T) {
 	t.Parallel()
 	var text []byte
-	for _, name := range []string{"00001_init.sql", "00003_upstream.sql"} {
+	for _, name := range []string{"00001_init.sql", "00003_upstream.sql", "00004_mail.sql"} {
 		part, err := fs.ReadFile(migrationFiles, "migrations/"+name)
 		if err != nil {
 			t.Fatal(err)

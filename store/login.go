@@ -19,6 +19,15 @@ const (
 var domains = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.StrictDomainName(true), idna.Transitional(false), idna.VerifyDNSLength(true))
 
 // emailKey is what e-mail addresses are compared by (R5): trimmed, Unicode NFC, lower case, the domain as IDNA ASCII. "" for "".
+// EmailKey is what an address is compared by, and the error why it cannot be anybody's.
+func EmailKey(s string) (string, error) {
+	key, err := emailKey(s)
+	if err == nil && key == "" {
+		err = invalid("email", "empty")
+	}
+	return key, err
+}
+
 func emailKey(s string) (string, error) {
 	s = strings.TrimSpace(s)
 	if s == "" {
@@ -34,6 +43,10 @@ func emailKey(s string) (string, error) {
 	domain, err := domains.ToASCII(norm.NFC.String(s[at+1:]))
 	if err != nil || strings.HasSuffix(domain, ".") {
 		return "", invalid("email", "no domain name behind the @")
+	}
+	// Nor may a letter that no mail server takes for an ASCII one become one (İ, the Kelvin sign): it is somebody else's mailbox.
+	if strings.ContainsFunc(s[:at], func(r rune) bool { return r >= utf8.RuneSelf && lower(string(r))[0] < utf8.RuneSelf }) {
+		return "", invalid("email", "a letter that looks like another")
 	}
 	key := lower(s[:at]) + "@" + domain
 	if len(key) > maxEmail {

@@ -5,10 +5,12 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 )
 
-// Message is a mail or SMS in the outbox.
+// Message is a mail or SMS in the outbox. It waits until it is sent or will never be: then its texts, which may hold a code, are gone, and
+// the rest stays until Purge to say what became of it.
 type Message struct {
 	ID          string `db:"id"`
 	Kind        string `db:"kind"` // mail or sms
@@ -24,9 +26,10 @@ type Message struct {
 	Attempts    int64  `db:"attempts"`
 	SentAt      Time   `db:"sent_at"`
 	LastError   string `db:"last_error"`
+	FailedAt    Time   `db:"failed_at"` // when it was given up
 }
 
-const messageColumns = "id, kind, recipient, subject, text, html, dedupe_key, created_at, expires_at, next_at, leased_until, attempts, sent_at, last_error"
+const messageColumns = "id, kind, recipient, subject, text, html, dedupe_key, created_at, expires_at, next_at, leased_until, attempts, sent_at, last_error, failed_at"
 
 var enqueue = insertInto("outbox", messageColumns) + ` ON CONFLICT DO NOTHING`
 
@@ -43,14 +46,48 @@ func (s *Store) Enqueue(ctx context.Context, m *Message) error {
 		}
 	}
 	_, err := s.named(ctx, enqueue, m)
+	if err == nil {
+		s.onCommit(ctx, s.enqueued.ring)
+	}
 	return err
+}
+
+// bell tells this process's workers of a message as soon as it is there.
+type bell struct {
+	mu   sync.Mutex
+	hear []func()
+}
+
+func (b *bell) ring() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, f := range b.hear {
+		f()
+	}
+}
+
+// OnEnqueue has f called after each message of this process is committed. f must not block.
+func (s *Store) OnEnqueue(f func()) {
+	s.enqueued.mu.Lock()
+	defer s.enqueued.mu.Unlock()
+	s.enqueued.hear = append(s.enqueued.hear, f)
+}
+
+const messagesDue = `SELECT EXISTS (SELECT 1 FROM outbox WHERE sent_at IS NULL AND failed_at IS NULL AND next_at <= ?
+  AND (leased_until IS NULL OR leased_until <= ?))`
+
+// MessagesDue says whether there is anything to lease or to give up. It is a read: asking often costs a database little.
+func (s *Store) MessagesDue(ctx context.Context) (bool, error) {
+	now := At(s.now(ctx))
+	due, _, err := value[bool](ctx, s, messagesDue, now, now)
+	return due, err
 }
 
 // The conditions stand twice: PostgreSQL looks at a row again when another process had it, and then at the outer ones only.
 const leaseMessages = `UPDATE outbox SET leased_until = ?, attempts = attempts + 1
-WHERE id IN (SELECT id FROM outbox WHERE sent_at IS NULL AND next_at <= ? AND expires_at > ? AND (leased_until IS NULL OR leased_until <= ?)
+WHERE id IN (SELECT id FROM outbox WHERE sent_at IS NULL AND failed_at IS NULL AND next_at <= ? AND expires_at > ? AND (leased_until IS NULL OR leased_until <= ?)
     ORDER BY next_at, id LIMIT ?)
-  AND sent_at IS NULL AND next_at <= ? AND (leased_until IS NULL OR leased_until <= ?)
+  AND sent_at IS NULL AND failed_at IS NULL AND next_at <= ? AND (leased_until IS NULL OR leased_until <= ?)
 RETURNING ` + messageColumns
 
 // LeaseMessages takes up to n due messages for this process: nobody else gets them until lease has passed.
@@ -64,11 +101,17 @@ func (s *Store) LeaseMessages(ctx context.Context, n int, lease time.Duration) (
 }
 
 const (
-	messageSent   = `UPDATE outbox SET sent_at = ?, leased_until = NULL, last_error = '' WHERE id = ? AND sent_at IS NULL`
-	messageFailed = `UPDATE outbox SET last_error = ?, next_at = ?, leased_until = NULL WHERE id = ? AND sent_at IS NULL`
+	messageSent = `UPDATE outbox SET sent_at = ?, text = '', html = '', leased_until = NULL, last_error = ''
+WHERE id = ? AND sent_at IS NULL AND failed_at IS NULL`
+	messageFailed  = `UPDATE outbox SET last_error = ?, next_at = ?, leased_until = NULL WHERE id = ? AND sent_at IS NULL AND failed_at IS NULL`
+	messageRefused = `UPDATE outbox SET failed_at = ?, text = '', html = '', leased_until = NULL, last_error = ?
+WHERE id = ? AND sent_at IS NULL AND failed_at IS NULL`
+	expireMessages = `UPDATE outbox SET failed_at = ?, text = '', html = '', leased_until = NULL,
+  last_error = CASE WHEN last_error = '' THEN 'expired' ELSE 'expired; ' || last_error END
+WHERE sent_at IS NULL AND failed_at IS NULL AND next_at <= ? AND expires_at <= ? AND (leased_until IS NULL OR leased_until <= ?)`
 )
 
-// MessageSent ends a message.
+// MessageSent ends a message and forgets its texts.
 func (s *Store) MessageSent(ctx context.Context, id string) error {
 	n, err := s.exec(ctx, messageSent, At(s.now(ctx)), id)
 	return changed(n, err, fmt.Errorf("store: message: %w", ErrNotFound))
@@ -80,9 +123,21 @@ func (s *Store) MessageFailed(ctx context.Context, id, why string, retryAt time.
 	return changed(n, err, fmt.Errorf("store: message: %w", ErrNotFound))
 }
 
+// MessageRefused gives a message up for the reason why, and forgets its texts.
+func (s *Store) MessageRefused(ctx context.Context, id, why string) error {
+	n, err := s.exec(ctx, messageRefused, At(s.now(ctx)), why, id)
+	return changed(n, err, fmt.Errorf("store: message: %w", ErrNotFound))
+}
+
+// ExpireMessages gives up what nobody may send any more, and forgets its texts. n is how many.
+func (s *Store) ExpireMessages(ctx context.Context) (n int64, err error) {
+	now := At(s.now(ctx))
+	return s.exec(ctx, expireMessages, now, now, now, now)
+}
+
 const messages = `SELECT ` + messageColumns + ` FROM outbox ORDER BY created_at DESC, id DESC LIMIT ?`
 
-// Messages returns the n newest, sent or not.
+// Messages returns the n newest, whatever became of them.
 func (s *Store) Messages(ctx context.Context, n int) ([]Message, error) {
 	return many[Message](ctx, s, messages, n)
 }

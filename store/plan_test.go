@@ -43,6 +43,8 @@ func TestEveryLookupHasAnIndex(t *testing.T) {
 		"deleteCredentialsOf": deleteCredentialsOf, "deleteOneTimeOf": deleteOneTimeOf, "deletePendingOf": deletePendingOf,
 		"upstreamSession": upstreamSession, "upstreamsBySID": upstreamsBySID, "upstreamsBySubject": upstreamsBySubject,
 		"assignmentsHeld": assignmentsHeld, "reopenAssignment": reopenAssignment,
+		"messagesDue": messagesDue, "messageRefused": messageRefused, "expireMessages": expireMessages, "deleteMessagesTo": deleteMessagesTo,
+		"mailCode": mailCode, "tryMailCode": tryMailCode, "useMailCode": useMailCode,
 	}
 	for _, p := range purges(s.Now(), s.conf) {
 		queries["purge "+p.table+" "+p.over] = p.query()

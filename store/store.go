@@ -82,7 +82,8 @@ type Store struct {
 
 	reads, writes, transactions, upkeep atomic.Int64
 
-	cache cache
+	cache    cache
+	enqueued bell
 }
 
 // Open connects; it does not migrate and it does not refuse an empty schema.

@@ -15,9 +15,10 @@ type UpstreamSession struct {
 	Subject   string `db:"subject"`
 	SID       string `db:"upstream_sid"` // the upstream's name for its session; "" = not said
 	Sealed    string `db:"sealed"`       // its ID token under the master key, for connectors that keep it; "" = none
+	Anew      bool   `db:"anew"`         // the person was asked to sign in there, and not let through by a session they had
 }
 
-const upstreamColumns = "session_id, connector, issuer, subject, upstream_sid, sealed"
+const upstreamColumns = "session_id, connector, issuer, subject, upstream_sid, sealed, anew"
 
 var createUpstreamSession = insertInto("upstream_sessions", upstreamColumns)
 
@@ -40,14 +41,14 @@ const (
 )
 
 // EndUpstreamSessions ends the sessions that came through a connector, and their grants that are not offline: those of one upstream
-// session, or, with sid "", all of one subject. With both, both must fit. ended is how many.
+// session, or, with sid "", all of one subject. With both, both must fit; of a session whose sid nobody knows, the subject. ended is how many.
 func (s *Store) EndUpstreamSessions(ctx context.Context, connector, subject, sid, reason string) (ended int, err error) {
 	if subject == "" && sid == "" {
 		return 0, errors.New("store: upstream sessions: neither subject nor sid")
 	}
 	err = s.Tx(ctx, func(ctx context.Context) error {
 		query, arg := upstreamsBySubject, subject
-		if sid != "" {
+		if subject == "" {
 			query, arg = upstreamsBySID, sid
 		}
 		list, err := many[UpstreamSession](ctx, s, query, connector, arg)
@@ -56,7 +57,7 @@ func (s *Store) EndUpstreamSessions(ctx context.Context, connector, subject, sid
 		}
 		ended = 0
 		for _, u := range list {
-			if subject != "" && u.Subject != subject {
+			if sid != "" && u.SID != "" && u.SID != sid {
 				continue
 			}
 			if err := s.EndSession(ctx, u.SessionID, reason); err != nil {

@@ -17,6 +17,7 @@ type Input struct {
 	ID, Name, Type, Value string
 	Label, Hint, Error    string // texts; no hint and no error are ""
 	Autocomplete          string
+	Mode                  string // inputmode
 	Keys                  string // enterkeyhint
 	Plain                 bool   // an identifier or secret: left to right, no capitals, no spelling
 	Optional              bool

@@ -14,7 +14,7 @@ func pages() []Page {
 	return []Page{
 		&HomePage{}, &SetupPage{}, &LoginPage{}, &NewPasswordPage{}, &ConsentPage{}, &LogoutPage{}, &LoggedOutPage{},
 		&ErrorPage{}, &AccountPage{}, &FormPostPage{}, &OutboxPage{},
-		&LinkPage{}, &CompletePage{}, &ConnectionsPage{}, &GoPage{}, &DeletionPage{},
+		&LinkPage{}, &CompletePage{}, &CodePage{}, &ConnectionsPage{}, &GoPage{}, &DeletionPage{},
 	}
 }
 

@@ -110,7 +110,7 @@ func (p *LinkPage) Buttons() Buttons { return p.buttons("link-with-", p.Methods)
 func (p *LinkPage) Summary() Summary { return p.summary("error-summary", &p.FormErrors, p.Inputs()) }
 
 // CompletePage is /login/complete: what the provider did not say. Its fields: email, unless NoEmail, and with AskName given_name and
-// family_name.
+// family_name. Without Provider the person is signed in, and the application is what needs the address.
 type CompletePage struct {
 	Base
 	FormErrors
@@ -118,6 +118,7 @@ type CompletePage struct {
 	App                          *App
 	Provider                     string
 	AskName, NoEmail             bool
+	Reported                     bool // the provider named an address that it does not vouch for
 	Email, GivenName, FamilyName string
 	CancelURL                    string // a path of ours, "" = none
 }
@@ -126,10 +127,23 @@ func (*CompletePage) file() string { return "complete.html" }
 
 // Lead is the key of the sentence about what is missing.
 func (p *CompletePage) Lead() string {
-	if p.NoEmail {
+	switch {
+	case p.NoEmail:
 		return "complete.lead_name"
+	case p.Provider == "":
+		return "complete.lead_client"
+	case p.Reported:
+		return "complete.lead_reported"
 	}
 	return "complete.lead"
+}
+
+// Client is what the sentence calls the application.
+func (p *CompletePage) Client() string {
+	if p.App == nil {
+		return ""
+	}
+	return p.App.Name
 }
 
 // Inputs are the form's fields in order.

@@ -25,7 +25,7 @@ import (
 	"sync"
 )
 
-//go:embed html locales static
+//go:embed html locales mail static
 var embedded embed.FS
 
 // Page is what Render takes. Only this package can declare one.
@@ -45,6 +45,7 @@ type Options struct {
 	AppName string // the operator's name for this service; "" = Latchkey
 	Accent  string // #rrggbb; "" = ours. Shades that keep texts readable in both themes are derived from it
 	Demo    bool   // banner on every page, with a link to /dev/outbox
+	Issuer  string // scheme://host[:port] that links in mails begin with
 	// Preferences is the path SavePreferences is mounted at. "" hides the choice of language and of light or dark.
 	Preferences string
 	// Pseudo adds two made-up languages for tests: en-XA (accented, 40 % longer) and ar-XB (right to left).
@@ -55,6 +56,7 @@ type Options struct {
 type Set struct {
 	options Options
 	pages   map[string]*template.Template // by file name
+	mail    *template.Template            // of every mail's HTML
 	texts   *catalogue
 	assets  *assets
 	fatal   [2][]byte // the 500 page before and after its reference
@@ -78,6 +80,9 @@ func build(files fs.FS, o Options) (*Set, error) {
 		return nil, fmt.Errorf("templates: %w", err)
 	}
 	s := &Set{options: o, pages: map[string]*template.Template{}, texts: texts, assets: assets}
+	if s.mail, err = template.ParseFS(files, "mail/mail.html"); err != nil {
+		return nil, fmt.Errorf("templates: %w", err)
+	}
 	s.buffers.New = func() any { return new(bytes.Buffer) }
 	if err := s.parse(files); err != nil {
 		return nil, fmt.Errorf("templates: %w", err)

@@ -26,6 +26,7 @@ func (r *reader) check() {
 	r.checkDatabase()
 	r.checkSecrets()
 	r.checkPassword()
+	r.checkMail()
 	r.checkLifetimes()
 	r.checkLimits()
 	r.choice("log.format", c.Log.Format, "json", "text")

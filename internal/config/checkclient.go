@@ -185,6 +185,9 @@ func (r *reader) checkClientUse(c *Client, path string) {
 	if code && !slices.Contains(c.ResponseTypes, "code") {
 		r.problem(at("response_types"), "needs code for authorization_code")
 	}
+	if c.RequireEmail && !r.cfg.Mail.On() {
+		r.problem(at("require_email"), "needs the block mail: an address is proven by a code in a mail")
+	}
 	if !c.RequirePKCE {
 		if public {
 			r.problem(at("require_pkce"), "cannot be false: without a secret, PKCE is all that protects a code") // RFC 9700 §2.1.1

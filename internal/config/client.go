@@ -78,6 +78,8 @@ type Client struct {
 	// Registration is what becomes of somebody new who comes for it: open, approval, invite or closed; the stricter of this and the connector's
 	// counts, empty = the connector's.
 	Registration string `yaml:"registration"`
+	// RequireEmail asks people who have no address for one before they go on, and proves it by a code in a mail. It needs mail.
+	RequireEmail bool `yaml:"require_email"`
 	// AllowedCORSOrigins are the origins whose scripts may call the token and userinfo endpoints.
 	AllowedCORSOrigins []string `yaml:"allowed_cors_origins"`
 }

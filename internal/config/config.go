@@ -54,6 +54,8 @@ type Config struct {
 	Login Login `yaml:"login"`
 	// Connectors are the upstreams people may sign in through, in the order of their buttons.
 	Connectors []Connector `yaml:"connectors"`
+	// Mail is how mail leaves; without it none is sent.
+	Mail Mail `yaml:"mail"`
 	// Privileges are defined here beside the seven built in, by name: ^[a-z][a-z0-9_-]{0,49}$, or client:role for a client's own.
 	// Naming one of the seven adds includes to it, or gives it another label or description.
 	Privileges map[string]Privilege `yaml:"privileges"`

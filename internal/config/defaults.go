@@ -30,6 +30,7 @@ func defaults() *Config {
 			MemoryKiB: 19456, Time: 2, Threads: 1, // OWASP's first choice
 			MinLength: 12,
 		}},
+		Mail:     Mail{TLS: MailSTARTTLS, Timeout: 30 * time.Second},
 		Sessions: Sessions{Idle: 12 * time.Hour, Absolute: 7 * day, RememberIdle: 14 * day, RememberAbsolute: 30 * day},
 		Tokens: Tokens{
 			CodeTTL: time.Minute, AccessTTL: 10 * time.Minute, IDTTL: 10 * time.Minute,

@@ -20,7 +20,7 @@ const (
 func exampleEnv(name string) (string, bool) {
 	v, ok := map[string]string{"LATCHKEY_MASTER_KEY": goodKey, "CRM_CLIENT_SECRET": goodSecret, "GOOGLE_CLIENT_SECRET": goodSecret,
 		"AZURE_CLIENT_SECRET": goodSecret, "FACEBOOK_CLIENT_SECRET": goodSecret, "TWITTER_CLIENT_SECRET": goodSecret,
-		"KEYCLOAK_CLIENT_SECRET": goodSecret, "GITHUB_CLIENT_SECRET": goodSecret}[name]
+		"KEYCLOAK_CLIENT_SECRET": goodSecret, "GITHUB_CLIENT_SECRET": goodSecret, "MAIL_PASSWORD": goodSecret}[name]
 	return v, ok
 }
 
@@ -180,7 +180,7 @@ func TestExample_IsCompleteAndStatesDefaults(t *testing.T) {
 // TestReference: the doc comments of the fields are the reference, so every key has one.
 func TestReference_EveryKeyIsDocumented(t *testing.T) {
 	t.Parallel()
-	for _, file := range []string{"config.go", "client.go", "connector.go"} {
+	for _, file := range []string{"config.go", "client.go", "connector.go", "mail.go"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

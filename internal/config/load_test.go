@@ -331,3 +331,29 @@ func TestLoad_TLS(t *testing.T) {
 		}
 	}
 }
+
+// TestMail: what follows from the block, and a password that came from a file.
+func TestMail(t *testing.T) {
+	t.Parallel()
+	if c := Default(); c.Mail.On() {
+		t.Error("mail without a server")
+	}
+	for text, port := range map[string]int{"": 587, ", tls: implicit": 465, ", port: 2525": 2525} {
+		c := mustRead(t, dev+"mail: {host: smtp.example.com, from: login@example.com"+text+"}\n")
+		if host, p := c.Mail.Address(); !c.Mail.On() || host != "smtp.example.com" || p != port {
+			t.Errorf("%s: %s %d", text, host, p)
+		}
+	}
+	file := write(t, "mail", "hunter2 with a blank\n", 0o600)
+	c := mustRead(t, dev+"mail: {host: '::1', tls: none, from: login@example.com, user: u, password_file: "+file+"}\n")
+	if _, port := c.Mail.Address(); port != 25 || c.Mail.Password.Reveal() != "hunter2 with a blank" {
+		t.Errorf("%d %q", port, c.Mail.Password.Reveal())
+	}
+	if out := printed(t, c); strings.Contains(out, "hunter2") || !strings.Contains(out, `password_file: "`+file) {
+		t.Errorf("printed:\n%s", out)
+	}
+	_, warnings, err := read("", []byte(dev+"mail: {host: smtp.example.com, tls: none, from: login@example.com}\n"), testEnv)
+	if err != nil || len(warnings) != 1 || warnings[0].Path != "mail.tls" {
+		t.Errorf("%v %v", warnings, err)
+	}
+}

@@ -27,7 +27,7 @@ type printer struct {
 }
 
 // companions are the keys that a filled *_file key stands for.
-var companions = map[string]string{"url": "url_file", "master_keys": "master_keys_file", "client_secret": "client_secret_file"}
+var companions = map[string]string{"url": "url_file", "master_keys": "master_keys_file", "client_secret": "client_secret_file", "password": "password_file"}
 
 // block writes the keys of v. Given what it would be without any key, what is empty here and there is left out.
 func (p *printer) block(v reflect.Value, indent string, bare reflect.Value) {

@@ -44,6 +44,8 @@ func messageStatus(m store.Message, now time.Time) string {
 	switch {
 	case !m.SentAt.IsZero():
 		return "sent"
+	case !m.FailedAt.IsZero():
+		return "given up"
 	case !m.ExpiresAt.IsZero() && !now.Before(m.ExpiresAt.Time):
 		return "expired"
 	}

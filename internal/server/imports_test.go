@@ -17,7 +17,7 @@ const module = "github.com/latchkey-idp/latchkey/"
 // Leaves know nothing of ours; provider and login meet in internal/server and nowhere else.
 var mayImport = map[string][]string{
 	"cmd/latchkey":       {"connectors/connectortest", "internal/config", "internal/server", "internal/sampleapp", "store"},
-	"internal/server":    {"connectors", "internal/config", "internal/privilege", "internal/web", "login", "login/password", "login/session", "login/throttle", "provider", "store", "templates"},
+	"internal/server":    {"connectors", "internal/config", "internal/delivery", "internal/notify", "internal/privilege", "internal/web", "login", "login/password", "login/session", "login/throttle", "provider", "store", "templates"},
 	"internal/sampleapp": {"relying"},
 	"relying":            {"internal/privilege"},
 	"provider":           {"login/session", "internal/web", "internal/privilege", "templates", "store"},
@@ -28,13 +28,16 @@ var mayImport = map[string][]string{
 	"store":              {"internal/privilege"},
 	"store/storetest":    {"store"},
 	"internal/config":    {"internal/privilege", "connectors"},
+	"internal/delivery":  {"internal/notify", "store"},
+	"internal/notify":    {},
 	"templates":          {},
 	"login/password":     {},
 	"internal/privilege": {},
 	"internal/opload":    {},
 	"connectors":         {},
 
-	"connectors/connectortest": {"connectors"},
+	"connectors/connectortest":   {"connectors"},
+	"internal/notify/notifytest": {},
 }
 
 // onlyIn keeps third parties where they belong.
@@ -50,7 +53,10 @@ var onlyIn = map[string][]string{
 	"github.com/gorilla/sessions":         {"login/session"},
 	"github.com/nicksnyder/go-i18n/v2":    {"templates"},
 	"github.com/ccojocar/zxcvbn-go":       {"login/password"},
-	"testing":                             {"store/storetest"},
+	"testing":                             {"store/storetest", "internal/notify/notifytest"},
+	"github.com/wneessen/go-mail":         {"internal/notify"},
+	"github.com/emersion/go-smtp":         {"internal/notify/notifytest"},
+	"github.com/emersion/go-sasl":         {"internal/notify/notifytest"},
 	"github.com/rogpeppe/go-internal":     {},
 	"github.com/chromedp/chromedp":        {},
 	"golang.org/x/oauth2":                 {"relying", "connectors"},

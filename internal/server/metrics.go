@@ -24,6 +24,7 @@ type metrics struct {
 	replays  *prometheus.CounterVec
 	signIns  *prometheus.CounterVec
 	answers  *prometheus.CounterVec
+	messages *prometheus.CounterVec
 	panics   prometheus.Counter
 	reloads  *prometheus.CounterVec
 	purged   prometheus.Counter
@@ -55,6 +56,9 @@ func newMetrics(version string) *metrics {
 		answers: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "latchkey_connector_answers_total", Help: "Sign-ins at upstream providers, by connector and how they ended there.",
 		}, []string{"connector", "result"}),
+		messages: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "latchkey_messages_total", Help: "Deliveries of mail by this process, by result. retry: it will be tried again.",
+		}, []string{"result"}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "latchkey_panics_total", Help: "Handlers that panicked. Anything but 0 is a defect.",
 		}),
@@ -70,7 +74,7 @@ func newMetrics(version string) *metrics {
 		ConstLabels: prometheus.Labels{"version": version},
 	})
 	info.Set(1)
-	m.reg.MustRegister(m.requests, m.duration, m.tokens, m.refused, m.replays, m.signIns, m.answers, m.panics, m.reloads, m.purged, info,
+	m.reg.MustRegister(m.requests, m.duration, m.tokens, m.refused, m.replays, m.signIns, m.answers, m.messages, m.panics, m.reloads, m.purged, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, r := range []string{"ok", "refused"} {
 		m.reloads.WithLabelValues(r)

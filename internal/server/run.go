@@ -113,6 +113,9 @@ func (s *Server) Run(ctx context.Context) (err error) {
 // a server without its purge still signs people in.
 func (s *Server) background(ctx context.Context, wg *sync.WaitGroup) {
 	wg.Go(func() { s.store.Watch(ctx) })
+	if s.delivery != nil {
+		wg.Go(func() { s.delivery.Run(ctx) })
+	}
 	every := func(d time.Duration, what string, f func(context.Context) error) {
 		wg.Go(func() {
 			t := time.NewTicker(d)

@@ -2,7 +2,7 @@
 // login meet here and nowhere else, and each gets the one function it needs of the other.
 //
 //	config ─▶ logger ─▶ store (opened, checked, migrated) ─▶ master keys ─▶ templates ─▶ sessions ─▶ mux ─▶ provider, login
-//	Run: public listener │ management listener │ loops: store.Watch, purge, keys │ drain
+//	Run: public listener │ management listener │ loops: store.Watch, purge, keys, delivery │ drain
 //
 // It owns the listeners with their limits, the management pages, metrics, reload and shutdown, and the demonstration's outbox page.
 // It refuses to start on a database it cannot vouch for (damaged, newer, unreadable keys) and holds no rule of the protocol or of
@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/config"
+	"github.com/latchkey-idp/latchkey/internal/delivery"
 	"github.com/latchkey-idp/latchkey/internal/web"
 	"github.com/latchkey-idp/latchkey/login"
 	"github.com/latchkey-idp/latchkey/login/password"
@@ -74,6 +75,7 @@ type Server struct {
 	mux       *web.Mux
 	provider  *provider.Provider
 	login     *login.Login
+	delivery  *delivery.Worker // nil = nothing is sent: there is no mail, or it stays to be looked at
 	metrics   *metrics
 	ready     *readiness
 	certs     *certificates // nil = plain HTTP
@@ -106,7 +108,7 @@ func New(cfg *config.Config, opts Options) (_ *Server, err error) {
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
-	for _, step := range []func(context.Context) error{s.openStore, s.openKeys, s.openPages, s.build, s.fill, s.mount} {
+	for _, step := range []func(context.Context) error{s.openStore, s.openKeys, s.openPages, s.openMail, s.build, s.fill, s.mount} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -187,7 +189,7 @@ func (s *Server) build(context.Context) (err error) {
 		return err
 	}
 	s.login, err = login.New(login.Config{
-		Issuer: s.issuer, Connectors: ups, Seal: s.master.Seal, Open: s.master.Open,
+		Issuer: s.issuer, Connectors: ups, Seal: s.master.Seal, Open: s.master.Open, CodeKey: s.codeKey(),
 		Observe: func(connector, result string) { s.metrics.answers.WithLabelValues(connector, result).Inc() },
 		Store:   s.store, Mux: s.mux, Sessions: s.sessions, Passwords: s.passwords, Limiter: limiter, Templates: s.templates, Logger: s.log, Now: s.now,
 		Done: func(w http.ResponseWriter, r *http.Request, flow string) error {
@@ -208,6 +210,7 @@ func (s *Server) build(context.Context) (err error) {
 		},
 		// Every grant of a way in that is gone ends with it.
 		ConnectorEnabled: s.login.ConnectorEnabled,
+		Owes:             s.login.Owes,
 		UpstreamSignOut:  s.login.UpstreamSignOut,
 		Observe:          s.metrics.engine,
 		CodeLife:         t.CodeTTL, AccessLife: t.AccessTTL, IDTokenLife: t.IDTTL,
@@ -307,7 +310,7 @@ func person(ctx context.Context) (*templates.Person, string) {
 
 // pages parses the templates.
 func pages(c *config.Config, demo bool) (*templates.Set, error) {
-	return templates.New(templates.Options{AppName: c.AppName, Accent: c.Branding.Accent, Demo: demo, Preferences: login.PreferencesPath})
+	return templates.New(templates.Options{AppName: c.AppName, Accent: c.Branding.Accent, Issuer: c.Issuer, Demo: demo, Preferences: login.PreferencesPath})
 }
 
 func newKeys(c *config.Config, st *store.Store, master provider.MasterKeys, log *slog.Logger, now func() time.Time) (*provider.KeySet, error) {

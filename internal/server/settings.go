@@ -44,7 +44,7 @@ func fileClients(c *config.Config) []fileClient {
 			AccessTokenTTL: int64(k.AccessTokenTTL / time.Second), RefreshRotation: k.RefreshRotation, RefreshTokens: k.RefreshTokens,
 			FirstParty: k.FirstParty, Resources: k.Resources, Introspect: k.Introspect, RequiredPrivileges: k.RequiredPrivileges,
 			VisiblePrivileges: k.VisiblePrivileges, PrivilegesClaim: k.PrivilegesClaim, AllowedCORSOrigins: k.AllowedCORSOrigins,
-			Connectors: k.Connectors, DefaultConnector: k.DefaultConnector, Registration: k.Registration,
+			Connectors: k.Connectors, DefaultConnector: k.DefaultConnector, Registration: k.Registration, RequireEmail: k.RequireEmail,
 		}}
 		if s := k.Secret.Reveal(); s != "" {
 			f.secretHash = hashSecret(s)

@@ -69,6 +69,23 @@ func (n limits) grow(tries, from, to int64) time.Duration {
 	return time.Duration(float64(time.Second) * math.Pow(n.lock.Seconds(), part))
 }
 
+// messageTo: one address, from everywhere. Five are free, as somebody who mistypes or waits needs them; then the waits double from a minute to
+// an hour, so that nobody's mailbox can be filled, and nobody be kept from a code for longer.
+func messageTo(sent int64) time.Duration {
+	if sent < 5 {
+		return 0
+	}
+	return min(time.Minute<<min(sent-5, 10), time.Hour)
+}
+
+// messageFrom: one network, to all addresses: the network is asking us to write to strangers.
+func messageFrom(sent int64) time.Duration {
+	if sent < 50 {
+		return 0
+	}
+	return min(time.Second<<min(sent-50, 20), time.Hour)
+}
+
 // decide is pure: how long until every counter is content.
 func decide(rules []rule, counters map[string]store.Throttle, now time.Time) time.Duration {
 	wait := time.Duration(0)

@@ -84,7 +84,20 @@ func (l *Limiter) Check(ctx context.Context, a Attempt) (wait time.Duration, err
 			return 0, fmt.Errorf("throttle: %w", err)
 		}
 	}
-	rules := l.limits.rules(k, known)
+	return l.take(ctx, l.limits.rules(k, known))
+}
+
+// Message says whether a message may go to a.Account, an address or a number, for somebody at a.IP. As with Check, wait 0 means that it is
+// counted; nothing gives it back, as what it costs is being sent.
+func (l *Limiter) Message(ctx context.Context, a Attempt) (wait time.Duration, err error) {
+	return l.take(ctx, []rule{
+		{l.mac("message-to", a.Account), 24 * time.Hour, true, messageTo},
+		{l.mac("message-from", network(a.IP)), time.Hour, true, messageFrom},
+	})
+}
+
+// take asks every counter, and counts.
+func (l *Limiter) take(ctx context.Context, rules []rule) (wait time.Duration, err error) {
 	names := make([]string, len(rules))
 	for i, r := range rules {
 		names[i] = r.key

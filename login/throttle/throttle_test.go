@@ -382,3 +382,54 @@ func TestConfig(t *testing.T) {
 		t.Error("short key")
 	}
 }
+
+// TestMessage: to one address and from one network only so many, whoever asks; waiting gives the next one; nothing is given back.
+func TestMessage(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, l *Limiter, c *clock, _ *store.Store) {
+		send := func(to, ip string) time.Duration {
+			t.Helper()
+			wait, err := l.Message(t.Context(), at(to, ip, ""))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return wait
+		}
+		for i := range 5 {
+			if wait := send("a", fmt.Sprintf("10.0.%d.1", i)); wait != 0 {
+				t.Errorf("mail %d waits %s", i+1, wait)
+			}
+		}
+		for _, want := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60, 60} {
+			want *= time.Minute
+			if wait := send("a", "10.1.0.1"); wait != want {
+				t.Errorf("waits %s, want %s", wait, want)
+			}
+			c.forward(want - time.Millisecond)
+			if wait := send("a", "10.1.0.1"); wait != time.Millisecond {
+				t.Errorf("a moment before: %s", wait)
+			}
+			c.forward(time.Millisecond)
+			if wait := send("a", "10.1.0.1"); wait != 0 {
+				t.Errorf("after its time: %s", wait)
+			}
+		}
+		if send("b", "10.1.0.1") != 0 {
+			t.Error("another address waits")
+		}
+		if err := l.Succeeded(t.Context(), at("a", "10.1.0.1", "")); err != nil {
+			t.Fatal(err)
+		}
+		if send("a", "10.1.0.1") == 0 {
+			t.Error("a success gave mails back")
+		}
+		for i := range 50 {
+			if wait := send(fmt.Sprint("n", i), "10.2.0.1"); wait != 0 {
+				t.Fatalf("mail %d of a network waits %s", i+1, wait)
+			}
+		}
+		if send("n50", "10.2.0.99") == 0 || send("n50", "10.3.0.1") != 0 {
+			t.Error("the network's limit is not the network's")
+		}
+	})
+}

@@ -24,7 +24,8 @@ CREATE TABLE upstream_sessions (
   issuer TEXT NOT NULL,
   subject TEXT NOT NULL,
   upstream_sid TEXT NOT NULL,
-  sealed TEXT NOT NULL
+  sealed TEXT NOT NULL,
+  anew BOOLEAN NOT NULL
 );
 CREATE INDEX upstream_sessions_subject ON upstream_sessions (connector, subject);
 CREATE INDEX upstream_sessions_sid ON upstream_sessions (connector, upstream_sid) WHERE upstream_sid <> '';

@@ -1,0 +1,301 @@
+package login
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"math/big"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/latchkey-idp/latchkey/internal/web"
+	"github.com/latchkey-idp/latchkey/login/throttle"
+	"github.com/latchkey-idp/latchkey/store"
+	"github.com/latchkey-idp/latchkey/templates"
+)
+
+const (
+	codeLife  = 10 * time.Minute // less where the attempt or the flow ends sooner
+	codeTries = 5                // of one code (security.md F10)
+	codeSends = 5                // mails of one attempt
+	codeWait  = time.Minute      // until the next mail to the same address
+)
+
+// typed is the sealed part of a code's row: what the person said.
+type typed struct {
+	Email  string `json:"e"`
+	Given  string `json:"g,omitempty"`
+	Family string `json:"f,omitempty"`
+}
+
+const sealedCode = "mail_codes.sealed." // and the attempt's hash
+
+// newCode is six digits, each value as likely as any other.
+func newCode() string {
+	n, err := rand.Int(rand.Reader, big.NewInt(1_000_000))
+	if err != nil {
+		panic(err) // never: crypto/rand ends the program instead
+	}
+	return fmt.Sprintf("%06d", n)
+}
+
+// codeHash ties a code to its attempt. Without the key the million values could be tried on what the database has.
+func (l *Login) codeHash(attempt, code string) string {
+	h := hmac.New(sha256.New, l.codeKey)
+	fmt.Fprintf(h, "mail code\x00%s\x00%s", attempt, code)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// sending is what became of the wish for a mail; the zero value is one that was sent.
+type sending struct {
+	noMore    bool          // mails of this attempt
+	early     time.Duration // the last one to this address is so young; nothing was sent
+	throttled time.Duration // the address or the network had too many
+}
+
+// mailCode mails a code to the address, or to its owner the word that somebody typed it. Both ways ask the database and the limits the same,
+// write the same rows and end at the same page: only the mailbox tells them apart (security.md F8).
+func (l *Login) mailCode(w http.ResponseWriter, r *http.Request, q *lack, said typed) (sending, error) {
+	ctx, now := r.Context(), l.now()
+	old, before, err := l.mailedCode(ctx, q)
+	if err != nil {
+		return sending{}, err
+	}
+	if old != nil {
+		switch wait := old.SentAt.Add(codeWait).Sub(now); {
+		case sameAddress(before.Email, said.Email) && wait > 0:
+			return sending{early: wait}, nil
+		case old.Sends >= codeSends:
+			return sending{noMore: true}, nil
+		}
+	}
+	wait, err := l.limiter.Message(ctx, throttle.Attempt{Account: "mail:" + mailbox(said.Email), IP: web.ClientIP(ctx)})
+	if err != nil || wait > 0 {
+		return sending{throttled: wait}, err
+	}
+	row := &store.MailCode{AttemptHash: q.row.StateHash, Sends: 1, SentAt: store.At(now), ExpiresAt: q.codeEnd(now)}
+	if old != nil {
+		row.Sends = old.Sends + 1
+	}
+	plain, err := json.Marshal(said)
+	if err != nil {
+		return sending{}, err
+	}
+	row.Sealed = l.seal(plain, sealedCode+row.AttemptHash)
+	code := newCode()
+	row.CodeHash = l.codeHash(row.AttemptHash, code)
+	web.UILocales(w, q.p.param("ui_locales"))
+	to, lang := said.Email, l.mux.Base(w, r).Lang
+	var mail templates.Mail = templates.CodeMail{Code: code, Minutes: max(1, int((row.ExpiresAt.Sub(now)+10*time.Second)/time.Minute))}
+	holder, err := l.store.UserByLogin(ctx, said.Email)
+	switch {
+	case err == nil:
+		row.CodeHash = l.codeHash(row.AttemptHash, newSecret()) // which nobody can type
+		mail = templates.TakenMail{AccountPath: l.waysPath()}
+		if to = holder.Email; holder.Locale != "" {
+			lang = holder.Locale
+		}
+	case errors.Is(err, store.ErrNotFound):
+		holder = &store.User{}
+	default:
+		return sending{}, err
+	}
+	text, err := l.templates.Mail(lang, mail)
+	if err != nil {
+		return sending{}, err
+	}
+	err = l.store.Tx(ctx, func(ctx context.Context) error {
+		if err := l.store.PutMailCode(ctx, row); err != nil {
+			return err
+		}
+		err := l.store.Enqueue(ctx, &store.Message{
+			Kind: "mail", Recipient: to, Subject: text.Subject, Text: text.Text, HTML: text.HTML,
+			DedupeKey: fmt.Sprintf("code:%s:%d", row.AttemptHash, row.Sends), ExpiresAt: row.ExpiresAt,
+		})
+		if err != nil {
+			return err
+		}
+		return l.record(ctx, "email_asked", holder.ID, q.p.clientID(), map[string]any{"mails": row.Sends})
+	})
+	if errors.Is(err, store.ErrConflict) {
+		return sending{}, nil // another tab asked for the same at the same time, and its mail is on its way
+	}
+	return sending{}, err
+}
+
+// waysPath is where an account's ways to sign in are connected.
+func (l *Login) waysPath() string {
+	if len(l.upstreams) > 0 {
+		return connectionsPath
+	}
+	return accountPath
+}
+
+// codeEnd is when a code of this moment ends: nothing goes on after its attempt and its flow.
+func (q *lack) codeEnd(now time.Time) store.Time {
+	end := now.Add(codeLife)
+	for _, t := range []store.Time{q.row.ExpiresAt, q.p.flow.ExpiresAt} {
+		if t.Before(end) {
+			end = t.Time
+		}
+	}
+	return store.At(end)
+}
+
+// mailedCode returns the code of the newest mail and what was typed for it, nil before the first.
+func (l *Login) mailedCode(ctx context.Context, q *lack) (*store.MailCode, typed, error) {
+	var said typed
+	if q.row == nil {
+		return nil, said, nil
+	}
+	row, err := l.store.MailCode(ctx, q.row.StateHash)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil, said, nil
+	case err != nil:
+		return nil, said, err
+	}
+	plain, err := l.open(row.Sealed, sealedCode+row.AttemptHash)
+	if err != nil {
+		return nil, said, fmt.Errorf("login: code: %w", err)
+	}
+	return row, said, json.Unmarshal(plain, &said)
+}
+
+func sameAddress(a, b string) bool {
+	x, err := store.EmailKey(a)
+	y, err2 := store.EmailKey(b)
+	return err == nil && err2 == nil && x == y
+}
+
+// mailbox is what limits count by: an address without what its owner may vary after a plus sign.
+func mailbox(email string) string {
+	key, err := store.EmailKey(email)
+	if err != nil {
+		return email
+	}
+	at := strings.LastIndexByte(key, '@')
+	local, _, _ := strings.Cut(key[:at], "+")
+	return local + key[at:]
+}
+
+func (l *Login) codePage(w http.ResponseWriter, r *http.Request, q *lack, row *store.MailCode, said typed) *templates.CodePage {
+	app := q.p.dress(w)
+	page := &templates.CodePage{
+		Base: l.mux.Base(w, r), Action: q.path(codePath), ResendURL: q.path(resendPath), App: app, Address: said.Email,
+		NoMore: row.Sends >= codeSends, ChangeURL: q.path(completePath),
+	}
+	if q.a != nil {
+		page.CancelURL = chooseURL(q.p)
+	}
+	return page
+}
+
+// showCode is GET /login/complete/code.
+func (l *Login) showCode(w http.ResponseWriter, r *http.Request, q *lack) error {
+	row, said, err := l.mailedCode(r.Context(), q)
+	switch {
+	case err != nil:
+		return wrap("code", err)
+	case row == nil:
+		return web.SeeOther(w, r, q.path(completePath))
+	}
+	return l.mux.Render(w, r, http.StatusOK, l.codePage(w, r, q, row, said))
+}
+
+// resendCode is POST /login/complete/resend: another code, and the one before is dead.
+func (l *Login) resendCode(w http.ResponseWriter, r *http.Request, q *lack) error {
+	row, said, err := l.mailedCode(r.Context(), q)
+	switch {
+	case err != nil:
+		return wrap("code", err)
+	case row == nil:
+		return web.SeeOther(w, r, q.path(completePath))
+	}
+	sent, err := l.mailCode(w, r, q, said)
+	again := func(wait time.Duration, e templates.FormErrors) error {
+		if wait > 0 {
+			retryAfter(w, wait)
+		}
+		page := l.codePage(w, r, q, row, said)
+		page.FormErrors = e
+		return l.mux.Render(w, r, http.StatusTooManyRequests, page)
+	}
+	switch {
+	case err != nil:
+		return wrap("mail with a code", err)
+	case sent.early > 0:
+		return again(sent.early, templates.FormErrors{Form: "code.error_wait", Args: map[string]any{"Seconds": int(math.Ceil(sent.early.Seconds()))}})
+	case sent.throttled > 0:
+		return again(sent.throttled, templates.FormErrors{Form: "error.too_many"})
+	case sent.noMore:
+		return again(0, templates.FormErrors{Form: "code.no_more"})
+	}
+	return web.SeeOther(w, r, q.path(codePath))
+}
+
+// enterCode is POST /login/complete/code.
+func (l *Login) enterCode(w http.ResponseWriter, r *http.Request, q *lack) error {
+	ctx := r.Context()
+	row, said, err := l.mailedCode(ctx, q)
+	switch {
+	case err != nil:
+		return wrap("code", err)
+	case row == nil:
+		return web.SeeOther(w, r, q.path(completePath))
+	}
+	again := func(status int, e templates.FormErrors) error {
+		page := l.codePage(w, r, q, row, said)
+		page.FormErrors = e
+		return l.mux.Render(w, r, status, page)
+	}
+	wrong := func(key string) error {
+		return again(http.StatusUnprocessableEntity, templates.FormErrors{Fields: map[string]string{"code": key}})
+	}
+	code := typedCode(r.PostFormValue("code"))
+	if code == "" {
+		return wrong("code.error_required")
+	}
+	// Each code has its tries, and the address has them over all codes and attempts (security.md F10); both are paid before the comparison.
+	try := throttle.Attempt{Account: "code:" + mailbox(said.Email), IP: web.ClientIP(ctx)}
+	wait, err := l.limiter.Check(ctx, try)
+	switch {
+	case err != nil:
+		return wrap("code", err)
+	case wait > 0:
+		retryAfter(w, wait)
+		return again(http.StatusTooManyRequests, templates.FormErrors{Form: "error.too_many"})
+	}
+	if err := l.store.TryMailCode(ctx, row, codeTries); errors.Is(err, store.ErrExpired) {
+		return wrong("code.error_over")
+	} else if err != nil {
+		return wrap("code", err)
+	}
+	if !hmac.Equal([]byte(l.codeHash(row.AttemptHash, code)), []byte(row.CodeHash)) {
+		if err := l.limiter.Failed(ctx, try); err != nil {
+			return wrap("code", err)
+		}
+		return wrong("code.error_wrong")
+	}
+	if err := l.limiter.Succeeded(ctx, try); err != nil {
+		return wrap("code", err)
+	}
+	return l.proven(w, r, q, row, said)
+}
+
+// typedCode takes out what people and mail programs put between the digits. What is no code at all stays, and is wrong.
+func typedCode(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == ' ' || r == '-' || r == '\u00a0' || r == '\t' {
+			return -1
+		}
+		return r
+	}, cut(strings.TrimSpace(s), 64))
+}

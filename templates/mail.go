@@ -1,0 +1,110 @@
+package templates
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Mail is what a mail says; the types below. A mail is a subject and a few parts, which one file and one function print, so its HTML and its
+// text cannot say different things. Only this package can declare one.
+type Mail interface {
+	write(*mailPage)
+}
+
+// MailText is a mail ready to send.
+type MailText struct{ Subject, Text, HTML string }
+
+// CodeMail brings the code that proves an address. The code is not in the subject, which is kept after the mail is sent.
+type CodeMail struct {
+	Code    string
+	Minutes int // it is good for
+}
+
+func (m CodeMail) write(p *mailPage) {
+	p.subject("mail.code_subject")
+	p.text("mail.code_intro", "App", p.AppName)
+	p.Parts = append(p.Parts, mailPart{Code: m.Code})
+	p.text("mail.code_minutes", "Minutes", m.Minutes)
+	p.text("mail.code_ignore", "App", p.AppName)
+}
+
+// TakenMail goes to the owner of an address that somebody else, or they themselves, wanted for another account. It holds nothing that could
+// be used.
+type TakenMail struct {
+	AccountPath string // where ways to sign in are connected, a path of ours
+}
+
+func (m TakenMail) write(p *mailPage) {
+	p.subject("mail.taken_subject")
+	p.text("mail.taken_intro", "App", p.AppName)
+	p.text("mail.taken_you")
+	p.link(m.AccountPath)
+	p.text("mail.taken_other")
+}
+
+// mailPart is a paragraph, a code or a link.
+type mailPart struct{ Text, Code, URL string }
+
+// mailPage is what the files print.
+type mailPage struct {
+	Lang, Dir, AppName, Subject string
+	Parts                       []mailPart
+
+	loc    *Localizer
+	issuer string
+	err    error
+}
+
+// subject is "appname - what it is about" in one line (R187).
+func (p *mailPage) subject(key string) {
+	p.Subject = strings.Join(strings.Fields(p.AppName+" - "+p.loc.text(key, nil)), " ")
+}
+
+func (p *mailPage) text(key string, args ...any) {
+	p.Parts = append(p.Parts, mailPart{Text: p.loc.text(key, pairs(args))})
+}
+
+// link leads to a path of the configured issuer, whatever host a request named (R189).
+func (p *mailPage) link(path string) {
+	if p.issuer == "" || !local(path) {
+		p.err = errors.New("a link in a mail needs the issuer and a path of ours")
+	}
+	p.Parts = append(p.Parts, mailPart{URL: p.issuer + path})
+}
+
+// plain is the text of a mail: paragraphs, and at the end who sends it (R138).
+func (p *mailPage) plain() string {
+	var b strings.Builder
+	for _, part := range p.Parts {
+		switch {
+		case part.Code != "":
+			b.WriteString("    " + part.Code)
+		case part.URL != "":
+			b.WriteString(part.URL)
+		default:
+			b.WriteString(part.Text)
+		}
+		b.WriteString("\n\n")
+	}
+	return b.String() + "-- " + p.AppName + "\n"
+}
+
+// Mail writes m in the language nearest to lang.
+func (s *Set) Mail(lang string, m Mail) (MailText, error) {
+	loc, ok := s.texts.match(strings.Fields(lang)...)
+	if !ok {
+		loc = s.texts.fallback
+	}
+	p := &mailPage{Lang: loc.lang, Dir: loc.dir, AppName: s.options.AppName, loc: loc, issuer: s.options.Issuer}
+	m.write(p)
+	if p.err != nil {
+		return MailText{}, fmt.Errorf("templates: %T: %w", m, p.err)
+	}
+	var html bytes.Buffer
+	if err := s.mail.Execute(&html, p); err != nil {
+		return MailText{}, fmt.Errorf("templates: %T: %w", m, err)
+	}
+	return MailText{Subject: p.Subject, Text: p.plain(), HTML: html.String()}, nil
+}

@@ -1,0 +1,113 @@
+package templates
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/net/html"
+)
+
+// mailSet is a service with a name and an address of its own (R138).
+func mailSet(t *testing.T, issuer string) *Set {
+	t.Helper()
+	s, err := New(Options{AppName: "MyDocassemble", Issuer: issuer, Pseudo: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+var mails = map[string]Mail{
+	"code":  CodeMail{Code: "012345", Minutes: 10},
+	"taken": TakenMail{AccountPath: "/account/connections"},
+}
+
+// TestMail_Golden: every mail in each language, text and HTML (R187, R188).
+func TestMail_Golden(t *testing.T) {
+	t.Parallel()
+	s := mailSet(t, "https://login.example.com")
+	for name, m := range mails {
+		for _, lang := range []string{"en", "de"} {
+			out, err := s.Mail(lang, m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := "Subject: " + out.Subject + "\n\n" + out.Text + "\n==== HTML ====\n" + out.HTML
+			file := filepath.Join("testdata", "mail", name+"."+lang+".golden")
+			if *update {
+				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				continue
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != string(want) {
+				t.Errorf("%s differs (go test ./templates -update writes it anew)%s", file, firstDifference([]byte(got), want))
+			}
+		}
+	}
+}
+
+// TestMail_Shape: what every mail keeps, whatever it says.
+func TestMail_Shape(t *testing.T) {
+	t.Parallel()
+	const issuer = "https://login.example.com"
+	s := mailSet(t, issuer)
+	for name, m := range mails {
+		for _, lang := range s.Languages() {
+			out, err := s.Mail(lang, m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.HasPrefix(out.Subject, "MyDocassemble - ") || strings.ContainsAny(out.Subject, "\r\n") || strings.Contains(out.Subject, "012345") {
+				t.Errorf("%s %s: subject %q", name, lang, out.Subject)
+			}
+			if !strings.HasSuffix(out.Text, "\n-- MyDocassemble\n") || strings.Contains(out.Text, "{{") || strings.Contains(out.Text, "&") || strings.Contains(out.Text, "mail.") && !strings.Contains(out.Text, "mail. ") {
+				t.Errorf("%s %s: text %q", name, lang, out.Text)
+			}
+			doc, err := html.Parse(strings.NewReader(out.HTML))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for n := range doc.Descendants() {
+				if n.Type != html.ElementNode {
+					continue
+				}
+				switch {
+				case n.Data == "html" && (attr(n, "lang") != lang || attr(n, "dir") == ""):
+					t.Errorf("%s %s: %v", name, lang, n.Attr)
+				case n.Data == "img", n.Data == "script", n.Data == "link", n.Data == "table", n.Data == "form":
+					t.Errorf("%s %s: a %s", name, lang, n.Data) // nothing is loaded, so nobody sees who reads (R189)
+				case n.Data == "a" && !strings.HasPrefix(attr(n, "href"), issuer+"/"):
+					t.Errorf("%s %s: a link to %s", name, lang, attr(n, "href"))
+				case strings.Contains(attr(n, "style"), "color"): // theirs, so that it can be read in the dark
+					t.Errorf("%s %s: a colour: %s", name, lang, attr(n, "style"))
+				}
+			}
+			// Both parts say the same.
+			for _, line := range strings.Split(strings.TrimSpace(out.Text), "\n") {
+				if line = strings.TrimSpace(line); line != "" && !strings.Contains(html.UnescapeString(out.HTML), line) {
+					t.Errorf("%s %s: %q is not in the HTML", name, lang, line)
+				}
+			}
+		}
+	}
+}
+
+// TestMail_Links: from the issuer or not at all (R189).
+func TestMail_Links(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{"", "//evil.example", "https://evil.example/", "/\\evil.example", "account"} {
+		if out, err := mailSet(t, "https://login.example.com").Mail("en", TakenMail{AccountPath: path}); err == nil {
+			t.Errorf("%q: %q", path, out.Text)
+		}
+	}
+	if _, err := mailSet(t, "").Mail("en", TakenMail{AccountPath: "/account"}); err == nil {
+		t.Error("a link without an issuer")
+	}
+}
