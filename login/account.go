@@ -19,13 +19,18 @@ func (l *Login) account(w http.ResponseWriter, r *http.Request) error {
 	u := &current.Live.User
 	page := &templates.AccountPage{
 		Base: l.mux.Base(w, r), Email: u.Email, EmailVerified: !u.EmailVerifiedAt.IsZero(), Username: u.Username, Phone: u.Phone,
-		UserType: u.UserType,
+	}
+	model, err := l.store.Model(r.Context())
+	if err != nil {
+		return wrap("account", err)
+	}
+	if t := model.Type(u.UserType); t != nil {
+		page.UserType, page.ReadOnly = t.In(page.Lang), t.ReadOnly
 	}
 	if len(l.upstreams) > 0 {
 		page.ConnectionsURL = connectionsPath
 	}
 	page.LastLogin = when(&page.Base, u, u.LastLoginAt)
-	var err error
 	if page.Privileges, err = l.privilegeLines(r.Context(), &page.Base, u); err != nil {
 		return wrap("privileges of an account", err)
 	}

@@ -20,7 +20,7 @@ func (l *Login) privilegeLines(ctx context.Context, b *templates.Base, u *store.
 	if err != nil {
 		return nil, err
 	}
-	labels, err := l.labels(ctx)
+	labels, err := l.labels(ctx, b.Lang)
 	if err != nil {
 		return nil, err
 	}
@@ -32,7 +32,7 @@ func (l *Login) privilegeLines(ctx context.Context, b *templates.Base, u *store.
 			continue
 		}
 		h := privilege.Holding{Privilege: a.Privilege, From: a.From.Time, Until: a.Until.Time}
-		text, err := l.sourceText(ctx, b, u, a, givers)
+		text, err := l.sourceText(ctx, b, u, a, givers, labels)
 		if err != nil {
 			return nil, err
 		}
@@ -48,15 +48,22 @@ func (l *Login) privilegeLines(ctx context.Context, b *templates.Base, u *store.
 	return lines, nil
 }
 
-// labels are the names of privileges for people.
-func (l *Login) labels(ctx context.Context) (map[string]string, error) {
+// labels are the names of privileges and user types for people, in their language.
+func (l *Login) labels(ctx context.Context, lang string) (map[string]string, error) {
 	all, err := l.store.Privileges(ctx)
 	if err != nil {
 		return nil, err
 	}
 	labels := make(map[string]string, len(all))
 	for _, p := range all {
-		labels[p.Name] = p.Label
+		labels[p.Name], _ = p.In(lang)
+	}
+	m, err := l.store.Model(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range m.Types {
+		labels[privilege.TypeNode(m.Types[i].Value)] = m.Types[i].In(lang)
 	}
 	return labels, nil
 }
@@ -69,7 +76,10 @@ func labelOf(labels map[string]string, name string) string {
 }
 
 // sourceText tells who gave an assignment, when, until when and what for, in whole sentences. givers remembers names.
-func (l *Login) sourceText(ctx context.Context, b *templates.Base, u *store.User, a store.Assignment, givers map[string]string) (string, error) {
+func (l *Login) sourceText(ctx context.Context, b *templates.Base, u *store.User, a store.Assignment, givers, labels map[string]string) (string, error) {
+	if a.Source == store.SourceType {
+		return b.T("account.why_type", "Type", labelOf(labels, a.Privilege)), nil
+	}
 	giver, known := givers[a.GivenBy]
 	if !known {
 		switch a.GivenBy {
@@ -110,9 +120,15 @@ func whyText(b *templates.Base, labels map[string]string, ds []privilege.Derivat
 			text = b.T("account.why_default")
 		}
 		if !d.Direct() {
-			path := make([]string, len(d.Path))
-			for i, name := range d.Path {
-				path[i] = labelOf(labels, name)
+			var path []string
+			for _, name := range d.Path {
+				if _, node := privilege.TypeOf(name); !node { // the sentence after it names the type
+					path = append(path, labelOf(labels, name))
+				}
+			}
+			if len(path) < 2 {
+				parts = append(parts, text)
+				continue
 			}
 			text = b.T("account.why_through", "Path", strings.Join(path, " → ")) + " " + text
 		}

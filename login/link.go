@@ -124,11 +124,11 @@ type linkRows struct {
 
 // gather reads the facts about an arrival, in the transaction that acts on them.
 func (l *Login) gather(ctx context.Context, a *arrival) (f linkFacts, rows linkRows, err error) {
-	graph, err := l.store.Definitions(ctx)
+	model, err := l.store.Model(ctx)
 	if err != nil {
 		return f, rows, err
 	}
-	admin := func(u *store.Live) bool { return isAdmin(graph, u, l.now()) }
+	admin := func(u *store.Live) bool { return isAdmin(model.Graph, u, l.now()) }
 	f = linkFacts{
 		proven: a.up.proven(&a.id), authoritative: a.up.runsMailbox(&a.id), link: a.up.Link, registration: a.up.registration(a.p), mayAdmin: a.up.mayAdmin(&a.id), disowned: a.disowned,
 		domainFits: len(a.up.Domains) == 0 || a.up.proven(&a.id) && domainIn(a.id.Email, a.up.Domains),
@@ -178,7 +178,7 @@ func (l *Login) gather(ctx context.Context, a *arrival) (f linkFacts, rows linkR
 		return f, rows, err
 	}
 	f.holder, f.holderVerified, f.holderActive = true, !holder.EmailVerifiedAt.IsZero(), holder.Active(l.now())
-	f.holderAdmin, f.holderPrivileged = admin(rows.holder), rows.holder.Privileged()
+	f.holderAdmin, f.holderPrivileged = admin(rows.holder), model.Privileged(rows.holder)
 	links, err := l.store.IdentitiesOf(ctx, holder.ID)
 	// Known there under another address by now: this one may have been given to somebody else since (security.md E6).
 	f.holderLinked = slices.ContainsFunc(links, func(o store.Identity) bool {

@@ -168,18 +168,42 @@ func (p *Provider) newFlow(w http.ResponseWriter, r *http.Request, q *request, n
 
 // entitled evaluates the client's requirement over what the user holds now (R120).
 func (p *Provider) entitled(ctx context.Context, c *Client, l *store.Live, now time.Time) (bool, error) {
-	if len(c.Metadata.RequiredPrivileges) == 0 {
+	if len(c.Metadata.RequiredPrivileges) == 0 && !c.Metadata.DebugPermissions {
 		return true, nil
 	}
-	req, err := privilege.ParseRequirement(c.Metadata.RequiredPrivileges, nil)
-	if err != nil {
-		return false, fmt.Errorf("provider: requirement of client %s: %w", c.ID, err) // fail closed
-	}
-	eff, err := p.effective(ctx, l, now)
+	r, err := p.rights(ctx, l, now)
 	if err != nil {
 		return false, err
 	}
-	return req.Met(eff), nil
+	return p.check(ctx, "sign_in", c, l, r)
+}
+
+// check is the client's requirement at an action; one line of the log for each where client and action are flagged (R104). It says who, by id, and what
+// they hold: no name, no address, no token.
+func (p *Provider) check(ctx context.Context, action string, c *Client, l *store.Live, r rights) (bool, error) {
+	req, err := c.requirement()
+	if err != nil {
+		return false, err
+	}
+	unmet := req.Unmet(r.effective)
+	if c.Metadata.DebugPermissions && p.c.Debug != nil && p.c.Debug(action) {
+		missing := ""
+		if len(unmet) > 0 {
+			missing = strings.Join(unmet[0], " or ")
+		}
+		p.c.Logger.InfoContext(ctx, "permission check", "action", action, "client", c.ID, "user", l.User.ID, "user_type", r.userType,
+			"privileges", r.effective, "requires", req.String(), "unmet", missing, "granted", len(unmet) == 0)
+	}
+	return len(unmet) == 0, nil
+}
+
+// requirement is who may use the client.
+func (c *Client) requirement() (privilege.Requirement, error) {
+	req, err := privilege.ParseRequirement(c.Metadata.RequiredPrivileges, nil)
+	if err != nil {
+		return req, fmt.Errorf("provider: requirement of client %s: %w", c.ID, err)
+	}
+	return req, nil
 }
 
 // notEntitled tells the person, and lets them go back to the application with access_denied.
@@ -190,6 +214,9 @@ func (p *Provider) notEntitled(w http.ResponseWriter, r *http.Request, q *reques
 	}
 	page := &templates.ErrorPage{Base: p.c.Mux.Base(w, r), Status: http.StatusForbidden, Code: "access_denied", Key: "error.not_entitled",
 		ReturnName: q.client.name()}
+	if contacts := q.client.Metadata.Contacts; len(contacts) > 0 {
+		page.Key, page.Args = "error.not_entitled_ask", map[string]any{"Contacts": strings.Join(contacts, ", ")}
+	}
 	if q.mode == "query" {
 		addQuery(back, p.params(q, url.Values{"error": {"access_denied"}, "error_description": {"The person may not use this application."}}))
 		page.ReturnURL = back.String()

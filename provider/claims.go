@@ -57,7 +57,7 @@ type claimsInput struct {
 	scopes    []string
 	requested RequestedClaims
 	user      *store.User
-	effective []string // sorted closure
+	rights    rights
 	client    *Client
 	facts     *Session
 }
@@ -105,7 +105,7 @@ var scopeClaims = map[string][]string{
 
 // ClaimNames lists every claim a person's tokens may carry, for discovery.
 func claimNames() []string {
-	out := []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "azp", "at_hash", "sid", "login_method", "privileges"}
+	out := []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "azp", "at_hash", "sid", "login_method", "privileges", "user_type", "readonly"}
 	for _, s := range []string{scopeProfile, scopeEmail, scopePhone, scopeAddress} {
 		out = append(out, scopeClaims[s]...)
 	}
@@ -121,7 +121,7 @@ func putRequested(out map[string]any, in claimsInput, name string) {
 			return
 		}
 	}
-	if (name == "privileges" || name == "user_type") && in.client.hasScope(scopePrivileges) {
+	if (name == "privileges" || name == "user_type" || name == "readonly") && in.client.hasScope(scopePrivileges) {
 		putPrivileges(out, in)
 	}
 }
@@ -189,14 +189,24 @@ func put(out map[string]any, u *store.User, name string) {
 const maxPrivileges = 200
 
 func putPrivileges(out map[string]any, in claimsInput) {
-	list := visiblePrivileges(in.effective, in.client)
+	list := visiblePrivileges(in.rights.effective, in.client)
+	if in.client.Metadata.PrivilegesStrip {
+		list = stripped(list, in.client.ID, in.rights.defined)
+	}
 	if (in.target == toAccessToken || in.target == toIDToken) && len(list) > maxPrivileges {
 		list = list[:maxPrivileges]
 		out["privileges_truncated"] = true
 	}
-	putPath(out, orDefault(in.client.Metadata.PrivilegesClaim, "privileges"), list)
-	if in.user.UserType != "" {
-		out["user_type"] = in.user.UserType
+	var value any = list
+	if in.client.Metadata.PrivilegesFormat == "string" { // as a scope is written; no name holds a space
+		value = strings.Join(list, " ")
+	}
+	putPath(out, orDefault(in.client.Metadata.PrivilegesClaim, "privileges"), value)
+	if in.rights.userType != "" {
+		out["user_type"] = in.rights.userType
+	}
+	if in.rights.readOnly {
+		out["readonly"] = true
 	}
 }
 
@@ -217,10 +227,25 @@ func visiblePrivileges(effective []string, c *Client) []string {
 	return out
 }
 
+// stripped takes the client's own prefix off its roles: crm:editor is editor. A general privilege of a name that is also a role of the client
+// is left out: an application could not tell the two apart, and would take the one for the other.
+func stripped(list []string, client string, defined func(string) bool) []string {
+	out := make([]string, 0, len(list))
+	for _, p := range list {
+		if role, own := strings.CutPrefix(p, client+":"); own {
+			out = append(out, role)
+		} else if defined == nil || !defined(client+":"+p) {
+			out = append(out, p)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 // reserved names no operator setting may occupy (security.md A19).
 var reserved = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "azp", "nonce", "auth_time", "acr", "amr", "at_hash", "c_hash",
 	"s_hash", "sid", "cnf", "client_id", "scope", "active", "gid", "token_type", "email", "email_verified", "phone_number",
-	"phone_number_verified", "name", "user_type", "login_method", "username"}
+	"phone_number_verified", "name", "user_type", "readonly", "login_method", "username"}
 
 // putPath sets a possibly nested name (realm_access.roles). A reserved name is ignored in favour of "privileges".
 func putPath(out map[string]any, path string, v any) {

@@ -45,7 +45,7 @@ func TestClaimsByScopeAndTarget(t *testing.T) {
 		"the parameter does not widen":             {toUserinfo, "openid", store.ClientMetadata{Scope: "openid"}, RequestedClaims{Userinfo: ClaimRequest{"email": nil, "privileges": nil}}, `{}`},
 	} {
 		cl := newClient(&store.Client{ID: "app", Metadata: c.meta})
-		got := userClaims(claimsInput{target: c.target, scopes: strings.Fields(c.scopes), requested: c.asked, user: ada(), effective: eff, client: cl})
+		got := userClaims(claimsInput{target: c.target, scopes: strings.Fields(c.scopes), requested: c.asked, user: ada(), rights: rights{effective: eff, userType: "staff"}, client: cl})
 		b, err := json.Marshal(got)
 		if err != nil {
 			t.Fatal(err)
@@ -66,7 +66,7 @@ func TestClaimsByScopeAndTarget(t *testing.T) {
 func TestClaimsOfSomebodyWithoutAnything(t *testing.T) {
 	t.Parallel()
 	cl := newClient(&store.Client{ID: "app"})
-	got := userClaims(claimsInput{target: toUserinfo, scopes: Scopes, user: &store.User{ID: "x", UpdatedAt: store.At(time.Unix(5, 0))}, effective: []string{"user"}, client: cl})
+	got := userClaims(claimsInput{target: toUserinfo, scopes: Scopes, user: &store.User{ID: "x", UpdatedAt: store.At(time.Unix(5, 0))}, rights: rights{effective: []string{"user"}}, client: cl})
 	b, err := json.Marshal(got)
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +85,7 @@ func TestSec_A19_NoSettingReachesARegisteredClaim(t *testing.T) {
 			cl := newClient(&store.Client{ID: "app", Metadata: store.ClientMetadata{PrivilegesClaim: path}})
 			u := ada()
 			u.UserType = ""
-			got := userClaims(claimsInput{target: toAccessToken, scopes: []string{"privileges"}, user: u, effective: []string{"user"}, client: cl})
+			got := userClaims(claimsInput{target: toAccessToken, scopes: []string{"privileges"}, user: u, rights: rights{effective: []string{"user"}}, client: cl})
 			if _, bad := got[name]; bad || got["privileges"] == nil {
 				t.Errorf("%s: %v", path, got)
 			}
@@ -101,7 +101,7 @@ func TestSec_G11_TheClaimIsCapped(t *testing.T) {
 	}
 	slices.Sort(eff)
 	cl := newClient(&store.Client{ID: "app"})
-	in := claimsInput{target: toAccessToken, scopes: []string{"privileges"}, user: ada(), effective: eff, client: cl}
+	in := claimsInput{target: toAccessToken, scopes: []string{"privileges"}, user: ada(), rights: rights{effective: eff}, client: cl}
 	if got := userClaims(in); len(got["privileges"].([]string)) != maxPrivileges || got["privileges_truncated"] != true {
 		t.Errorf("not capped: %d", len(got["privileges"].([]string)))
 	}

@@ -48,11 +48,11 @@ func (p *Provider) consentPage(w http.ResponseWriter, r *http.Request) error {
 		case scopeAddress:
 			line.Detail = strings.ReplaceAll(u.Profile.Address.Formatted, "\n", ", ")
 		case scopePrivileges:
-			eff, err := p.effective(r.Context(), sess.Live, p.c.Now())
+			held, err := p.rights(r.Context(), sess.Live, p.c.Now())
 			if err != nil {
 				return err
 			}
-			line.Detail = strings.Join(visiblePrivileges(eff, q.client), ", ")
+			line.Detail = strings.Join(visiblePrivileges(held.effective, q.client), ", ")
 		}
 		page.Scopes = append(page.Scopes, line)
 	}

@@ -83,11 +83,11 @@ func (p *Provider) introspection(ctx context.Context, caller *Client, tok string
 		if err != nil {
 			return nil, errDead
 		}
-		eff, err := p.effective(ctx, l, p.c.Now())
+		held, err := p.rights(ctx, l, p.c.Now())
 		if err != nil {
 			return nil, err
 		}
-		extra = userClaims(claimsInput{target: toIntrospection, scopes: strings.Fields(a.Scope), user: &l.User, effective: eff, client: c})
+		extra = userClaims(claimsInput{target: toIntrospection, scopes: strings.Fields(a.Scope), user: &l.User, rights: held, client: c})
 		out.AuthTime, out.ACR, out.AMR, out.SID, out.Username = a.AuthTime, a.ACR, a.AMR, a.SID, l.User.Username
 	}
 	return merge(out, extra)

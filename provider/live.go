@@ -55,24 +55,51 @@ func (p *Provider) liveCode(ctx context.Context, f *flow, c *Client, s *Session)
 		return errDead
 	}
 	f.live = l
-	f.eff, err = p.effective(ctx, l, f.now)
+	f.rights, err = p.rights(ctx, l, f.now)
 	return err
 }
 
-// effective is the sorted closure of what the user holds now.
-func (p *Provider) effective(ctx context.Context, l *store.Live, now time.Time) ([]string, error) {
-	g, err := p.c.Store.Definitions(ctx)
+// rights is what a person may do now, and for how long that is sure.
+type rights struct {
+	effective []string // sorted closure
+	userType  string   // the name of their type
+	readOnly  bool
+	defined   func(string) bool // says whether there is a privilege of a name
+	until     time.Time         // the first end of something it rests on; zero = none is foreseen
+}
+
+// rights of a user, from rows read at this moment.
+func (p *Provider) rights(ctx context.Context, l *store.Live, now time.Time) (rights, error) {
+	m, err := p.c.Store.Model(ctx)
 	if err != nil {
-		return nil, err
+		return rights{}, err
 	}
 	hs := make([]privilegeHolding, len(l.Holdings))
+	ends := false
 	for i, h := range l.Holdings {
 		hs[i] = privilegeHolding{Privilege: h.Privilege, From: h.From.Time, Until: h.Until.Time}
+		ends = ends || !h.Until.IsZero()
 	}
-	eff := g.Effective(hs, now)
+	r := rights{effective: m.Graph.Effective(hs, now), readOnly: m.ReadOnly(&l.User), defined: m.Graph.Has}
+	if ends {
+		r.until = m.Graph.NextEnd(hs, now)
+	}
+	if t := m.Type(l.User.UserType); t != nil {
+		r.userType = t.Name()
+	} else {
+		r.effective = nil // an unknown type means no rights (R89)
+	}
 	// cron belongs to machines; a person never carries it, whatever the rows say (R14).
-	if i, ok := slices.BinarySearch(eff, "cron"); ok {
-		eff = slices.Delete(slices.Clone(eff), i, i+1)
+	if i, ok := slices.BinarySearch(r.effective, "cron"); ok {
+		r.effective = slices.Delete(slices.Clone(r.effective), i, i+1)
 	}
-	return eff, nil
+	return r, nil
+}
+
+// cap shortens the life of what says what the rights are: a token never outlives the first thing it rests on.
+func (r *rights) cap(end time.Time) time.Time {
+	if !r.until.IsZero() && r.until.Before(end) {
+		return r.until
+	}
+	return end
 }

@@ -37,6 +37,8 @@ type Config struct {
 	Owes func(c *store.Client, u *store.User) (page string)
 	// ConnectorEnabled answers for the login method a grant came through; nil = all are.
 	ConnectorEnabled func(id string) bool
+	// Debug says of an action whether its checks are logged, for clients that have the flag too (R104); nil = none are.
+	Debug func(action string) bool
 	// UpstreamSignOut is asked before a session ends. What it returns, unless nil, answers the request after that: it leads on through the sign-out
 	// of the upstream the session came from, and then to the application's address. nil = no session came from an upstream.
 	UpstreamSignOut func(ctx context.Context, s *session.Session, then string) func(http.ResponseWriter, *http.Request) error

@@ -36,7 +36,7 @@ type flow struct {
 	req      *fosite.Request // of the code or the refresh token
 	grant    *store.Grant
 	live     *store.Live
-	eff      []string
+	rights   rights
 	token    string // refresh token presented
 	gen      int64  // its generation
 	next     int64  // generation of the token handed out
@@ -315,8 +315,14 @@ func (s *storage) GetRefreshTokenSession(ctx context.Context, token string, _ fo
 	if err := json.Unmarshal([]byte(g.Facts), sess); err != nil {
 		return nil, fmt.Errorf("provider: facts of grant %s: %w", gid, err)
 	}
-	if f.eff, err = s.p.effective(ctx, l, f.now); err != nil {
+	if f.rights, err = s.p.rights(ctx, l, f.now); err != nil {
 		return nil, err
+	}
+	// Who may not sign in to the application any more gets no new tokens for it either (R120, R122).
+	if ok, err := s.p.check(ctx, "refresh", c, l, f.rights); err != nil {
+		return nil, err
+	} else if !ok {
+		return nil, fosite.ErrNotFound.WithDebug("the person no longer meets the client's requirement")
 	}
 	sess.SetExpiresAt(fosite.RefreshToken, g.RTExpiresAt.Time)
 	f.grant, f.live, f.token, f.gen = g, l, token, gen

@@ -69,22 +69,12 @@ func (t *tokens) GenerateAccessToken(ctx context.Context, r fosite.Requester) (s
 	if f.scope != nil {
 		scopes = f.scope
 	}
-	// fosite counts from its own clock and rounds; the token's life is exact, from the second it is issued in.
-	s.SetExpiresAt(fosite.AccessToken, f.now.Truncate(time.Second).Add(c.GetEffectiveLifespan("", fosite.AccessToken, t.p.c.AccessLife)))
-	ac := accessClaims{Issuer: t.p.c.Issuer, Subject: c.ID, ClientID: c.ID, Issued: f.now.Unix(), Expires: s.accessEnd.Unix(),
-		Scope: strings.Join(scopes, " "), ID: newJTI("", f.now), Audience: t.p.accessAudience(f, r, c, scopes)}
-	var extra map[string]any
-	if s.UserID != "" {
-		if f.live == nil {
-			if err := t.p.liveCode(ctx, f, c, s); err != nil {
-				return "", "", err
-			}
+	if s.UserID != "" && f.live == nil {
+		if err := t.p.liveCode(ctx, f, c, s); err != nil {
+			return "", "", err
 		}
-		ac.Subject, ac.GrantID, ac.AuthTime, ac.ACR, ac.AMR = s.UserID, r.GetID(), s.AuthTime, s.ACR, s.AMR
-		ac.SID = session.SID(s.SID)
-		ac.ID = newJTI(r.GetID(), f.now)
-		extra = userClaims(claimsInput{target: toAccessToken, scopes: scopes, user: &f.live.User, effective: f.eff, client: c, facts: s})
 	}
+	ac, extra := t.p.accessContents(f, c, s, r.GetID(), scopes, t.p.accessAudience(f, r, c, scopes))
 	if c.Metadata.AccessTokenFormat == "opaque" {
 		tok, err := t.p.c.Keys.seal(prefixAccess, ac)
 		return tok, tok, err
@@ -102,6 +92,25 @@ func (t *tokens) GenerateAccessToken(ctx context.Context, r fosite.Requester) (s
 		t.p.seen.put(sha256.Sum256([]byte(tok)), &accessToken{accessClaims: ac, kid: sg.kid, alg: sg.alg})
 	}
 	return tok, tok, err
+}
+
+// accessContents is what an access token says at this moment, and for how long. f.live and f.rights are there when it is about a person.
+func (p *Provider) accessContents(f *flow, c *Client, s *Session, grant string, scopes, audience []string) (ac accessClaims, extra map[string]any) {
+	// fosite counts from its own clock and rounds; the token's life is exact, from the second it is issued in.
+	end := f.now.Truncate(time.Second).Add(c.GetEffectiveLifespan("", fosite.AccessToken, p.c.AccessLife))
+	if slices.Contains(scopes, scopePrivileges) {
+		end = f.rights.cap(end)
+	}
+	s.SetExpiresAt(fosite.AccessToken, end.Truncate(time.Second))
+	ac = accessClaims{Issuer: p.c.Issuer, Subject: c.ID, ClientID: c.ID, Issued: f.now.Unix(), Expires: s.accessEnd.Unix(),
+		Scope: strings.Join(scopes, " "), ID: newJTI("", f.now), Audience: audience}
+	if s.UserID != "" {
+		ac.Subject, ac.GrantID, ac.AuthTime, ac.ACR, ac.AMR = s.UserID, grant, s.AuthTime, s.ACR, s.AMR
+		ac.SID = session.SID(s.SID)
+		ac.ID = newJTI(grant, f.now)
+		extra = userClaims(claimsInput{target: toAccessToken, scopes: scopes, user: &f.live.User, rights: f.rights, client: c, facts: s})
+	}
+	return ac, extra
 }
 
 // merge appends claims behind the registered ones of base, a struct: their names never meet (claims.go, reserved).
@@ -197,10 +206,28 @@ func (t *idTokens) GenerateIDToken(ctx context.Context, life time.Duration, r fo
 	if f.scope != nil {
 		scopes = f.scope
 	}
+	m := t.p.idContents(f, c, s, life, scopes, requested)
+	payload, err := json.Marshal(m)
+	if err != nil {
+		return "", fmt.Errorf("provider: ID token: %w", err)
+	}
+	sg, err := t.p.c.Keys.signerFor(ctx, c.idTokenAlg())
+	if err != nil {
+		return "", err
+	}
+	return sg.sign(typJWT, payload)
+}
+
+// idContents is what an ID token says at this moment (OIDC Core §2).
+func (p *Provider) idContents(f *flow, c *Client, s *Session, life time.Duration, scopes []string, requested RequestedClaims) map[string]any {
 	m := map[string]any{}
-	maps.Copy(m, userClaims(claimsInput{target: toIDToken, scopes: scopes, requested: requested, user: &f.live.User, effective: f.eff, client: c, facts: s}))
-	m["iss"], m["sub"], m["aud"] = t.p.c.Issuer, s.UserID, c.ID
-	m["iat"], m["exp"] = f.now.Unix(), f.now.Add(life).Unix()
+	maps.Copy(m, userClaims(claimsInput{target: toIDToken, scopes: scopes, requested: requested, user: &f.live.User, rights: f.rights, client: c, facts: s}))
+	m["iss"], m["sub"], m["aud"] = p.c.Issuer, s.UserID, c.ID
+	end := f.now.Add(life)
+	if slices.Contains(scopes, scopePrivileges) {
+		end = f.rights.cap(end)
+	}
+	m["iat"], m["exp"] = f.now.Unix(), end.Unix()
 	m["auth_time"], m["acr"] = s.AuthTime, s.ACR
 	m["login_method"] = s.Connector
 	if len(s.AMR) > 0 {
@@ -216,13 +243,5 @@ func (t *idTokens) GenerateIDToken(ctx context.Context, life time.Duration, r fo
 	if s.Nonce != "" && f.grant == nil {
 		m["nonce"] = s.Nonce
 	}
-	payload, err := json.Marshal(m)
-	if err != nil {
-		return "", fmt.Errorf("provider: ID token: %w", err)
-	}
-	sg, err := t.p.c.Keys.signerFor(ctx, c.idTokenAlg())
-	if err != nil {
-		return "", err
-	}
-	return sg.sign(typJWT, payload)
+	return m
 }

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/latchkey-idp/latchkey/store"
 )
 
 // userinfo serves OIDC Core §5.3: GET and POST, token in the header or, by POST, in the body; never in the URL (security.md A18). One
@@ -43,7 +45,7 @@ func (p *Provider) userinfo(w http.ResponseWriter, r *http.Request) error {
 		return p.badBearer(w, r, err)
 	}
 	now := p.c.Now()
-	eff, err := p.effective(ctx, l, now)
+	held, err := p.rights(ctx, l, now)
 	if err != nil {
 		return p.badBearer(w, r, err)
 	}
@@ -51,9 +53,14 @@ func (p *Provider) userinfo(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	m := userClaims(claimsInput{target: toUserinfo, scopes: strings.Fields(a.Scope), requested: requested, user: &l.User, effective: eff, client: c})
+	return writeJSON(w, http.StatusOK, userinfoContents(c, l, held, strings.Fields(a.Scope), requested))
+}
+
+// userinfoContents is what userinfo answers at this moment.
+func userinfoContents(c *Client, l *store.Live, held rights, scopes []string, requested RequestedClaims) map[string]any {
+	m := userClaims(claimsInput{target: toUserinfo, scopes: scopes, requested: requested, user: &l.User, rights: held, client: c})
 	m["sub"] = l.User.ID // OIDC Core §5.3.2: always, and equal to the ID token's
-	return writeJSON(w, http.StatusOK, m)
+	return m
 }
 
 // badBearer is 401 for a token that is not good, and 503 when we could not find out.

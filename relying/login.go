@@ -10,12 +10,10 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
-	"golang.org/x/oauth2"
-
 	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/oauth2"
 )
 
 // Login returns the handler that sends a person to the provider. Mount it for GET. The query parameter return names the path of
@@ -111,6 +109,11 @@ func (c *Client) finish(w http.ResponseWriter, r *http.Request) (back string, er
 	if s.Fresh.After(s.Ends) {
 		s.Fresh = s.Ends
 	}
+	if over, err := c.ended(ctx, s); err != nil {
+		return "", err
+	} else if over { // signed out at the provider while this was under way
+		return "", &Error{Status: http.StatusBadRequest, Code: CodeExpired, Err: errors.New("the provider has ended this session already")}
+	}
 	// A new id at every sign-in (session fixation); the old session, whoever's it was, is over.
 	if old := c.sessionID(r); old != "" {
 		if err := c.forget(ctx, old); err != nil {
@@ -139,7 +142,7 @@ func (c *Client) accept(ctx context.Context, p *provider, tok *oauth2.Token, was
 		// A refresh without ID token (OIDC Core §12.2 allows it): what the old one said of the person is stale now, what it said of
 		// the sign-in still stands.
 		var err error
-		if s.IDToken, err = only(s.IDToken, "iss", "sub", "aud", "azp", "exp", "iat", "auth_time", "amr", "acr", "sid", "nonce", "login_method"); err != nil {
+		if s.IDToken, err = only(s.IDToken, aboutSignIn...); err != nil {
 			return nil, invalid(err)
 		}
 		if p.oidc.UserInfoEndpoint() == "" {
@@ -153,9 +156,10 @@ func (c *Client) accept(ctx context.Context, p *provider, tok *oauth2.Token, was
 		}
 	}
 	s.Endless = tok.ExpiresIn <= 0
-	s.Fresh = c.cfg.Now().Add(time.Duration(tok.ExpiresIn) * time.Second)
+	s.Checked = c.cfg.Now()
+	s.Fresh = s.Checked.Add(time.Duration(tok.ExpiresIn) * time.Second)
 	if s.Endless {
-		s.Fresh = c.cfg.Now().Add(assumedLife)
+		s.Fresh = s.Checked.Add(assumedLife)
 	}
 	var err error
 	if s.Claims, err = merge(s.IDToken, s.UserInfo); err != nil {
@@ -169,12 +173,10 @@ func (c *Client) accept(ctx context.Context, p *provider, tok *oauth2.Token, was
 
 // acceptID verifies an ID token (OIDC Core §3.1.3.7) and puts it into s.
 func (c *Client) acceptID(ctx context.Context, p *provider, raw string, s *session) error {
-	id, err := p.verifier.Verify(ctx, raw) // signature, iss, aud, exp
+	sig := &signature{keys: p.keys}
+	id, err := oidc.NewVerifier(c.cfg.Issuer, sig, p.verify).Verify(ctx, raw) // signature, iss, aud, exp
 	if err != nil {
-		if ctx.Err() != nil {
-			return unavailable(err)
-		}
-		return invalid(err)
+		return sig.blame(err)
 	}
 	refresh := s.Subject != ""
 	// At a sign-in the nonce must be ours; a refreshed token has none, or the same (§12.2).
@@ -186,6 +188,7 @@ func (c *Client) acceptID(ctx context.Context, p *provider, raw string, s *sessi
 	}
 	var more struct {
 		AZP string `json:"azp"`
+		SID string `json:"sid"`
 	}
 	if err := id.Claims(&more); err != nil {
 		return invalid(err)
@@ -199,6 +202,9 @@ func (c *Client) acceptID(ctx context.Context, p *provider, raw string, s *sessi
 		}
 	}
 	s.Subject, s.RawID = id.Subject, raw
+	if !refresh {
+		s.SID, s.Began = more.SID, id.IssuedAt
+	}
 	return id.Claims(&s.IDToken)
 }
 
@@ -307,21 +313,7 @@ func (c *Client) revoke(ctx context.Context, p *provider, token string) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	form := url.Values{"token": {token}, "token_type_hint": {"refresh_token"}}
-	if p.oauth.Endpoint.AuthStyle == oauth2.AuthStyleInParams {
-		form.Set("client_id", c.cfg.ClientID)
-		if c.cfg.ClientSecret != "" {
-			form.Set("client_secret", c.cfg.ClientSecret)
-		}
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.meta.Revocation, strings.NewReader(form.Encode()))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	if p.oauth.Endpoint.AuthStyle == oauth2.AuthStyleInHeader {
-		req.SetBasicAuth(url.QueryEscape(c.cfg.ClientID), url.QueryEscape(c.cfg.ClientSecret)) // RFC 6749 §2.3.1
-	}
-	res, err := c.cfg.HTTPClient.Do(req)
+	res, err := postForm(ctx, c.cfg.HTTPClient, p.meta.Revocation, p.oauth.Endpoint.AuthStyle, c.cfg.ClientID, c.cfg.ClientSecret, form)
 	if err != nil {
 		return err
 	}

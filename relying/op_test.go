@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -35,9 +36,13 @@ func (c *clock) Advance(d time.Duration) { c.offset.Add(int64(d)) }
 type op struct {
 	*httptest.Server
 	clock *clock
-	key   *ecdsa.PrivateKey
 
 	mu        sync.Mutex
+	key       *ecdsa.PrivateKey
+	kid       string
+	keysLife  string                    // Cache-Control of the keys
+	lives     map[string]map[string]any // what introspection says of a token
+	signIns   int
 	person    map[string]any // claims besides those of the protocol
 	codes     map[string]url.Values
 	access    map[string]bool
@@ -61,14 +66,14 @@ const (
 	clientSecret = "s3cret/+ &"
 )
 
-func newOP(t *testing.T) *op {
+func newOP(t testing.TB) *op {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	o := &op{
-		clock: &clock{}, key: key,
+		clock: &clock{}, key: key, kid: "k", lives: map[string]map[string]any{},
 		person: map[string]any{
 			"name": "Ada Lovelace", "given_name": "Ada", "email": "ada@dept.example.GOV", "email_verified": true,
 			"privileges": []string{"user", "judge"}, "user_type": "staff",
@@ -112,7 +117,7 @@ func (o *op) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		doc := map[string]any{
 			"issuer": o.URL, "authorization_endpoint": o.URL + "/authorize", "token_endpoint": o.URL + "/token",
 			"jwks_uri": o.URL + "/jwks", "userinfo_endpoint": o.URL + "/userinfo", "end_session_endpoint": o.URL + "/logout?from=rp",
-			"revocation_endpoint": o.URL + "/revoke", "id_token_signing_alg_values_supported": []string{"ES256", "none"},
+			"revocation_endpoint": o.URL + "/revoke", "introspection_endpoint": o.URL + "/introspect", "id_token_signing_alg_values_supported": []string{"ES256", "none"},
 			"authorization_response_iss_parameter_supported": true,
 		}
 		if o.metadata != nil {
@@ -120,7 +125,21 @@ func (o *op) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		sendJSON(w, http.StatusOK, doc)
 	case "/jwks":
-		sendJSON(w, http.StatusOK, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: o.key.Public(), KeyID: "k", Algorithm: "ES256", Use: "sig"}}})
+		if o.keysLife != "" {
+			w.Header().Set("Cache-Control", o.keysLife)
+		}
+		sendJSON(w, http.StatusOK, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: o.key.Public(), KeyID: o.kid, Algorithm: "ES256", Use: "sig"}}})
+	case "/introspect":
+		o.forms = append(o.forms, r.PostForm)
+		if id, secret, ok := r.BasicAuth(); r.Method != http.MethodPost || !ok || id != clientID || secret != url.QueryEscape(clientSecret) {
+			sendJSON(w, http.StatusUnauthorized, map[string]any{"error": "invalid_client"})
+			return
+		}
+		doc := o.lives[r.PostForm.Get("token")]
+		if exp, ok := doc["exp"].(int64); doc == nil || ok && o.clock.Now().Unix() >= exp {
+			doc = map[string]any{"active": false}
+		}
+		sendJSON(w, http.StatusOK, doc)
 	case "/authorize":
 		o.authorize(w, r)
 	case "/token":
@@ -153,6 +172,8 @@ func (o *op) authorize(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	code := rand.Text()
+	o.signIns++
+	q.Set("sid", fmt.Sprint("sid-", o.signIns))
 	o.codes[code] = q
 	back := url.Values{"code": {code}, "state": {q.Get("state")}, "iss": {o.URL}}
 	if o.answer != nil {
@@ -175,7 +196,7 @@ func (o *op) token(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	refuse := func(code string) { sendJSON(w, http.StatusBadRequest, map[string]any{"error": code}) }
-	nonce := ""
+	nonce, sid := "", r.PostForm.Get("refresh_token")
 	switch r.PostForm.Get("grant_type") {
 	case "authorization_code":
 		q, ok := o.codes[r.PostForm.Get("code")]
@@ -185,12 +206,13 @@ func (o *op) token(w http.ResponseWriter, r *http.Request) {
 			refuse("invalid_grant")
 			return
 		}
-		nonce = q.Get("nonce")
+		nonce, sid = q.Get("nonce"), q.Get("sid")
 	case "refresh_token":
 		if !o.refresh[r.PostForm.Get("refresh_token")] {
 			refuse("invalid_grant")
 			return
 		}
+		sid, _, _ = strings.Cut(strings.TrimPrefix(sid, "rt-"), ".")
 		delete(o.refresh, r.PostForm.Get("refresh_token"))
 	default:
 		refuse("unsupported_grant_type")
@@ -202,7 +224,7 @@ func (o *op) token(w http.ResponseWriter, r *http.Request) {
 	sum := sha256.Sum256([]byte(access))
 	claims := map[string]any{
 		"iss": o.URL, "sub": "sub-1", "aud": clientID, "iat": now.Unix(), "exp": now.Add(10 * time.Minute).Unix(),
-		"auth_time": now.Unix(), "amr": []string{"pwd"}, "acr": "1", "at_hash": base64.RawURLEncoding.EncodeToString(sum[:16]),
+		"auth_time": now.Unix(), "amr": []string{"pwd"}, "acr": "1", "sid": sid, "at_hash": base64.RawURLEncoding.EncodeToString(sum[:16]),
 	}
 	maps.Copy(claims, o.person)
 	if nonce != "" {
@@ -214,11 +236,11 @@ func (o *op) token(w http.ResponseWriter, r *http.Request) {
 	raw, _ := json.Marshal(claims)
 	sign := o.sign
 	if sign == nil {
-		sign = func(c string) string { return oidctest.SignIDToken(o.key, "k", "ES256", c) }
+		sign = func(c string) string { return oidctest.SignIDToken(o.key, o.kid, "ES256", c) }
 	}
 	res := map[string]any{"access_token": access, "token_type": "Bearer", "expires_in": 600, "id_token": sign(string(raw))}
 	if o.offline {
-		res["refresh_token"] = "rt-" + rand.Text()
+		res["refresh_token"] = "rt-" + sid + "." + rand.Text()
 		o.refresh[res["refresh_token"].(string)] = true
 	}
 	if o.tokens != nil {
@@ -244,6 +266,43 @@ func (o *op) userInfo(w http.ResponseWriter, r *http.Request) {
 	sendJSON(w, http.StatusOK, doc)
 }
 
+// jwt signs claims with the provider's key; header is added to or taken from (nil) the usual one.
+func (o *op) jwt(typ string, claims map[string]any, header map[string]any) string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return forge(o.key, o.kid, typ, claims, header)
+}
+
+func forge(key *ecdsa.PrivateKey, kid, typ string, claims, header map[string]any) string {
+	h := map[string]any{"alg": "ES256", "kid": kid, "typ": typ}
+	for k, v := range header {
+		if h[k] = v; v == nil {
+			delete(h, k)
+		}
+	}
+	head, _ := json.Marshal(h)
+	body, _ := json.Marshal(claims)
+	b64 := base64.RawURLEncoding.EncodeToString
+	text := b64(head) + "." + b64(body)
+	sum := sha256.Sum256([]byte(text))
+	r, s, err := ecdsa.Sign(rand.Reader, key, sum[:])
+	if err != nil {
+		panic(err)
+	}
+	return text + "." + b64(append(r.FillBytes(make([]byte, 32)), s.FillBytes(make([]byte, 32))...))
+}
+
+// changed returns claims changed: nil takes one away.
+func changed(claims map[string]any, change map[string]any) map[string]any {
+	out := maps.Clone(claims)
+	for k, v := range change {
+		if out[k] = v; v == nil {
+			delete(out, k)
+		}
+	}
+	return out
+}
+
 func sendJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
@@ -255,9 +314,11 @@ type site struct {
 	*httptest.Server
 	rp     *relying.Client
 	errors chan *relying.Error // what Failed was given
+	acted  atomic.Int32        // how often /act ran
 }
 
-// newSite starts an application of these pages: / open, /private signed in, /court judge or clerk, /boss admin.
+// newSite starts an application of these pages: / open, /private signed in, /court judge or clerk, /boss admin, and one for
+// each other requirement.
 func newSite(t *testing.T, o *op, tweak ...func(*relying.Config)) *site {
 	t.Helper()
 	s := &site{errors: make(chan *relying.Error, 100)}
@@ -298,6 +359,16 @@ func newSite(t *testing.T, o *op, tweak ...func(*relying.Config)) *site {
 	mux.Handle("GET /login", rp.Login())
 	mux.Handle("GET /callback", rp.Callback())
 	mux.Handle("/logout", rp.Logout())
+	mux.Handle("/backchannel", rp.BackChannelLogout())
+	mux.Handle("/both", rp.RequireAll("judge", "clerk")(page))
+	mux.Handle("/mixed", rp.Require(relying.MustRequirement("user", []string{"judge", "clerk"}))(page))
+	mux.Handle("/open", rp.Require(relying.MustRequirement())(page))
+	mux.Handle("/zero", rp.Require(relying.Requirement{})(page))
+	mux.Handle("/edit", rp.RequireWrite(page))
+	mux.Handle("/act", rp.RequirePrivilege("judge")(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.acted.Add(1)
+		page(w, r)
+	})))
 	h := rp.Screen(mux)
 	screened.Store(&h)
 	return s

@@ -1,7 +1,7 @@
 // Package relying lets a Go application leave its sign-in to Latchkey, and know and screen the people who use it.
 //
-// The application registers as a client, mounts three handlers, wraps itself in [Client.Screen] and asks questions of the
-// request's context:
+// The application registers as a client, mounts a few handlers, wraps itself in [Client.Screen] and asks questions of the
+// request's context. An API that is called with access tokens uses [API] instead, and asks the same questions.
 //
 //	rp, err := relying.New(relying.Config{
 //		Issuer:       "https://id.example.com",
@@ -12,7 +12,8 @@
 //	mux.Handle("GET /login", rp.Login())
 //	mux.Handle("GET /callback", rp.Callback())
 //	mux.Handle("POST /logout", rp.Logout())
-//	mux.Handle("/edit/", rp.RequireLogin(edit))
+//	mux.Handle("POST /backchannel-logout", rp.BackChannelLogout())
+//	mux.Handle("/edit/", rp.RequireWrite(edit))
 //	mux.Handle("/settings/", rp.RequirePrivilege("admin", "developer")(settings))
 //	http.ListenAndServe(addr, rp.Screen(mux))
 //
@@ -34,12 +35,13 @@
 // Everybody is screened anew on every request: a page asks what the person may do now, not what was so when the visit began.
 // What is known about a person is never older than the access token (ten minutes unless the provider says otherwise). After
 // that it is read again with the refresh token (ask for the scope offline_access), and without one the local session is over;
-// the next page that needs it goes to Latchkey and, while its own session lasts, comes straight back.
+// the next page that needs it goes to Latchkey and, while its own session lasts, comes straight back. Config.Recheck reads it again
+// sooner, and [Client.BackChannelLogout] ends a session the moment the provider says so.
 //
 // # What it refuses
 //
-// A signed-out person holds no privilege. Addresses to return to are paths of this application. A POST is never repeated after a
-// sign-in. When Latchkey cannot be asked, the answer is "not now" (503), never "yes". The application starts while Latchkey is
+// A signed-out person holds no privilege. Addresses to return to are paths of this application. What an address does is done after the
+// sign-in and its screening or not at all, and a POST is never repeated. When Latchkey cannot be asked, the answer is "not now" (503), never "yes". The application starts while Latchkey is
 // down and finds it when it is up.
 package relying
 
@@ -61,6 +63,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	"github.com/go-jose/go-jose/v4"
 	"golang.org/x/oauth2"
 )
 
@@ -89,14 +92,21 @@ type Config struct {
 	CookieName string
 	// Sessions keeps the local sessions. Default: the memory of this process.
 	Sessions Sessions
+	// Revocations remembers what [Client.BackChannelLogout] was told. Default: the memory of this process. Processes that share
+	// Sessions share this too.
+	Revocations Revocations
 	// MaxAge is how long a local session may be renewed without a new sign-in. Default: 12 hours.
 	MaxAge time.Duration
+	// Recheck is how old the claims of a person may be before they are read again at the provider's userinfo endpoint, so that a
+	// privilege taken away counts as soon as that. Default: as old as the access token, which costs nothing; time.Nanosecond asks on
+	// every request. While the provider cannot be asked, people wait (503).
+	Recheck time.Duration
 
 	// SignedOut answers a request for a page that needs a sign-in; it may show a page that links to Login with the query
 	// parameter return (a path of this application). Default: a page navigation goes straight to the provider and comes back,
 	// anything else gets 401.
 	SignedOut http.Handler
-	// NoAccess answers a signed-in person who lacks the privilege. Default: a short page, 403.
+	// NoAccess answers a signed-in person who lacks the privilege; [RefusalOf] says what is missing. Default: a short page, 403.
 	NoAccess http.Handler
 	// Failed answers when a sign-in could not be finished or the provider could not be asked. Default: a short page.
 	Failed func(w http.ResponseWriter, r *http.Request, e *Error)
@@ -145,21 +155,19 @@ type Client struct {
 	keys     sealer
 	cross    *http.CrossOriginProtection
 
-	looking chan struct{} // holds one token: who looks the provider up
+	provider finder[provider]
 
-	mu       sync.Mutex // guards what follows; never held while waiting
-	provider *provider
-	outage   *Error // why the provider could not be asked the last time
-	downAt   time.Time
-	busy     map[string]chan struct{} // sessions being renewed or ended in this process
+	mu   sync.Mutex               // guards what follows; never held while waiting
+	busy map[string]chan struct{} // sessions being renewed or ended in this process
 }
 
 // provider is what discovery found.
 type provider struct {
-	oidc     *oidc.Provider
-	verifier *oidc.IDTokenVerifier
-	oauth    oauth2.Config
-	meta     metadata
+	oidc   *oidc.Provider
+	keys   *keySet
+	verify *oidc.Config
+	oauth  oauth2.Config
+	meta   metadata
 }
 
 type metadata struct {
@@ -167,6 +175,11 @@ type metadata struct {
 	Revocation  string   `json:"revocation_endpoint"`
 	IssInAnswer bool     `json:"authorization_response_iss_parameter_supported"`
 	AuthMethods []string `json:"token_endpoint_auth_methods_supported"`
+	JWKS        string   `json:"jwks_uri"`
+	Algorithms  []string `json:"id_token_signing_alg_values_supported"`
+
+	Introspection        string   `json:"introspection_endpoint"`
+	IntrospectionMethods []string `json:"introspection_endpoint_auth_methods_supported"`
 }
 
 // New checks the configuration. It does not touch the network: the provider is looked up at the first sign-in, and again until
@@ -216,6 +229,9 @@ func New(c Config) (*Client, error) {
 	if c.Sessions == nil {
 		c.Sessions = newMemory(c.Now)
 	}
+	if c.Revocations == nil {
+		c.Revocations = newMemoryRevocations(c.Now)
+	}
 	c.MaxAge = cmp.Or(c.MaxAge, 12*time.Hour)
 	if c.Failed == nil {
 		c.Failed = failedPage
@@ -223,15 +239,16 @@ func New(c Config) (*Client, error) {
 	if c.NoAccess == nil {
 		c.NoAccess = http.HandlerFunc(noAccessPage)
 	}
-	return &Client{
+	rp := &Client{
 		cfg:      c,
 		secure:   redirect.Scheme == "https",
 		callback: redirect.Path,
 		keys:     sealer{master: c.CookieKey},
 		cross:    http.NewCrossOriginProtection(),
-		looking:  make(chan struct{}, 1),
 		busy:     map[string]chan struct{}{},
-	}, nil
+	}
+	rp.provider = newFinder(c.Now, rp.lookUp)
+	return rp, nil
 }
 
 // absolute accepts https URLs, and http ones on this machine, where a network cannot listen in.
@@ -255,75 +272,23 @@ func loopback(host string) bool {
 	return host == "localhost" || strings.HasSuffix(host, ".localhost") || ip != nil && ip.IsLoopback()
 }
 
-// retryAfter is how long an outage is remembered: a provider that is down is not asked once per visitor.
-const retryAfter = 2 * time.Second
-
-// known returns the provider if it was found, and why it cannot be asked if that was seen a moment ago.
-func (c *Client) known() (*provider, *Error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.outage != nil && c.cfg.Now().Sub(c.downAt) >= retryAfter {
-		c.outage = nil
-	}
-	return c.provider, c.outage
-}
-
-func (c *Client) down(e *Error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.outage, c.downAt = e, c.cfg.Now()
-}
-
-// discover returns the provider, asking for its metadata until that has worked once.
-func (c *Client) discover(ctx context.Context) (*provider, error) {
-	if p, _ := c.known(); p != nil {
-		return p, nil
-	}
-	select {
-	case c.looking <- struct{}{}:
-		defer func() { <-c.looking }()
-	case <-ctx.Done():
-		return nil, unavailable(ctx.Err())
-	}
-	p, outage := c.known()
-	if p != nil {
-		return p, nil
-	}
-	if outage != nil {
-		return nil, outage
-	}
-	p, err := c.lookUp(ctx)
-	if err != nil {
-		e := unavailable(fmt.Errorf("discovery: %w", err))
-		c.down(e)
-		return nil, e
-	}
-	c.mu.Lock()
-	c.provider = p
-	c.mu.Unlock()
-	return p, nil
-}
-
+// lookUp reads the provider's metadata (OpenID Connect Discovery §4).
 func (c *Client) lookUp(ctx context.Context) (*provider, error) {
-	// One visitor who gives up must not spoil it for those who wait.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.outbound(ctx)), 10*time.Second)
-	defer cancel()
-	op, err := oidc.NewProvider(ctx, c.cfg.Issuer)
+	op, meta, err := readMetadata(ctx, c.cfg.HTTPClient, c.cfg.Issuer)
 	if err != nil {
-		return nil, err
-	}
-	p := &provider{oidc: op, verifier: op.Verifier(&oidc.Config{ClientID: c.cfg.ClientID, Now: c.cfg.Now})}
-	if err := op.Claims(&p.meta); err != nil {
 		return nil, err
 	}
 	endpoint := op.Endpoint()
 	if endpoint.AuthURL == "" || endpoint.TokenURL == "" {
 		return nil, errors.New("the metadata names no authorization or token endpoint")
 	}
-	// Never by trial: a code spent on a guess is gone. RFC 6749 §2.3.1: basic is what every server must accept.
-	endpoint.AuthStyle = oauth2.AuthStyleInHeader
-	if c.cfg.ClientSecret == "" || len(p.meta.AuthMethods) > 0 && !slices.Contains(p.meta.AuthMethods, "client_secret_basic") {
-		endpoint.AuthStyle = oauth2.AuthStyleInParams
+	endpoint.AuthStyle = authStyle(c.cfg.ClientSecret, meta.AuthMethods)
+	p := &provider{oidc: op, meta: *meta, keys: newKeySet(c.cfg.Now, c.cfg.HTTPClient, meta.JWKS)}
+	p.verify = &oidc.Config{ClientID: c.cfg.ClientID, Now: c.cfg.Now}
+	for _, alg := range meta.Algorithms { // never one with a shared secret, and never none
+		if slices.Contains(asymmetric, jose.SignatureAlgorithm(alg)) {
+			p.verify.SupportedSigningAlgs = append(p.verify.SupportedSigningAlgs, alg)
+		}
 	}
 	p.oauth = oauth2.Config{
 		ClientID: c.cfg.ClientID, ClientSecret: c.cfg.ClientSecret,

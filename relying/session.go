@@ -90,8 +90,11 @@ type session struct {
 	Claims   json.RawMessage `json:"claims"` // both together
 	Access   string          `json:"access"`
 	Refresh  string          `json:"refresh"`
+	SID      string          `json:"sid"`     // the provider's session
+	Began    time.Time       `json:"began"`   // when the provider made the first ID token, by its clock
 	Endless  bool            `json:"endless"` // the provider did not say when the access token expires
-	Fresh    time.Time       `json:"fresh"`   // until then the claims stand as they are
+	Checked  time.Time       `json:"checked"` // when the claims were read
+	Fresh    time.Time       `json:"fresh"`   // until then the access token lives
 	Ends     time.Time       `json:"ends"`    // no renewal after this
 }
 
@@ -100,6 +103,12 @@ const assumedLife = 10 * time.Minute
 
 // renewable says whether the claims can be read again once they are no longer fresh.
 func (s *session) renewable() bool { return s.Refresh != "" || s.Endless }
+
+// due says whether the claims must be read again before anybody relies on them.
+func (c *Client) due(s *session) bool {
+	now := c.cfg.Now()
+	return !now.Before(s.Fresh) || c.cfg.Recheck > 0 && now.Sub(s.Checked) >= c.cfg.Recheck
+}
 
 // expires is when the store may forget it.
 func (s *session) expires() time.Time {
@@ -147,6 +156,11 @@ func (c *Client) load(ctx context.Context, id string) (*session, error) {
 		c.cfg.Logger.WarnContext(ctx, "relying: unreadable session dropped", "err", err)
 		return nil, nil
 	}
+	if over, err := c.ended(ctx, &s); err != nil {
+		return nil, err
+	} else if over {
+		return nil, c.forget(ctx, id)
+	}
 	return &s, nil
 }
 
@@ -179,7 +193,7 @@ func (c *Client) lock(ctx context.Context, id string) (unlock func(), err error)
 // An error: it cannot be known now.
 func (c *Client) current(ctx context.Context, id string) (*session, error) {
 	s, err := c.load(ctx, id)
-	if err != nil || s == nil || c.cfg.Now().Before(s.Fresh) {
+	if err != nil || s == nil || !c.due(s) {
 		return s, err
 	}
 	unlock, err := c.lock(ctx, id)
@@ -187,10 +201,11 @@ func (c *Client) current(ctx context.Context, id string) (*session, error) {
 		return nil, unavailable(err)
 	}
 	defer unlock()
-	if s, err = c.load(ctx, id); err != nil || s == nil || c.cfg.Now().Before(s.Fresh) {
+	seen := s.Checked
+	if s, err = c.load(ctx, id); err != nil || s == nil || !c.due(s) || s.Checked.After(seen) && c.cfg.Now().Before(s.Fresh) {
 		return s, err // another request was quicker
 	}
-	if !s.renewable() || !c.cfg.Now().Before(s.Ends) {
+	if !c.cfg.Now().Before(s.Fresh) && (!s.renewable() || !c.cfg.Now().Before(s.Ends)) {
 		return nil, c.forget(ctx, id)
 	}
 	// The answer to a refresh must be kept even if the person has moved on: it may be the only one there will be.
@@ -220,12 +235,12 @@ func unavailable(err error) *Error {
 
 // renew reads the claims again and keeps them, unless the provider was out of reach a moment ago.
 func (c *Client) renew(ctx context.Context, id string, s *session) (*session, error) {
-	if _, outage := c.known(); outage != nil {
+	if _, outage := c.provider.known(); outage != nil {
 		return nil, outage
 	}
 	next, err := c.reread(ctx, id, s)
 	if e, ok := errors.AsType[*Error](err); ok && e.Code == CodeUnavailable {
-		c.down(e)
+		c.provider.down(e)
 	}
 	if err != nil {
 		return nil, err
@@ -239,20 +254,18 @@ func (c *Client) renew(ctx context.Context, id string, s *session) (*session, er
 	return next, nil
 }
 
-// reread asks with the refresh token, or at userinfo while an access token without a known end still works.
+// reread asks at userinfo while the access token works, and else with the refresh token.
 func (c *Client) reread(ctx context.Context, id string, s *session) (*session, error) {
 	p, err := c.discover(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if s.Refresh == "" {
-		next := *s
-		if next.UserInfo, err = c.userInfo(ctx, p, s.Access, s.Subject); err != nil {
-			return nil, err
+	if s.Refresh == "" || c.cfg.Now().Before(s.Fresh) && p.oidc.UserInfoEndpoint() != "" {
+		next, err := c.askAgain(ctx, p, s)
+		if e, ok := errors.AsType[*Error](err); !ok || e.Code != CodeDenied || s.Refresh == "" {
+			return next, err
 		}
-		next.Fresh = c.cfg.Now().Add(assumedLife)
-		next.Claims, err = merge(next.IDToken, next.UserInfo)
-		return &next, err
+		// The access token ended early. What the refresh token is answered says whether the sign-in did.
 	}
 	tok, err := p.oauth.TokenSource(ctx, &oauth2.Token{RefreshToken: s.Refresh}).Token()
 	if err != nil {
@@ -267,6 +280,36 @@ func (c *Client) reread(ctx context.Context, id string, s *session) (*session, e
 	}
 	return c.accept(ctx, p, tok, s)
 }
+
+// askAgain reads the claims with the access token there is.
+func (c *Client) askAgain(ctx context.Context, p *provider, s *session) (next *session, err error) {
+	if p.oidc.UserInfoEndpoint() == "" {
+		return nil, invalid(errors.New("the provider has no userinfo to ask again"))
+	}
+	n := *s
+	if n.UserInfo, err = c.userInfo(ctx, p, s.Access, s.Subject); err != nil {
+		return nil, err
+	}
+	n.Checked = c.cfg.Now()
+	if s.Endless {
+		n.Fresh = n.Checked.Add(assumedLife)
+	}
+	// What the ID token said of the person is older than this answer; what it said of the sign-in still stands.
+	about, err := only(s.IDToken, aboutSignIn...)
+	if err != nil {
+		return nil, invalid(err)
+	}
+	if n.Claims, err = merge(about, n.UserInfo); err != nil {
+		return nil, invalid(err)
+	}
+	if _, err := readInfo(&n); err != nil {
+		return nil, invalid(err)
+	}
+	return &n, nil
+}
+
+// aboutSignIn are the claims of an ID token that do not go stale.
+var aboutSignIn = []string{"iss", "sub", "aud", "azp", "exp", "iat", "auth_time", "amr", "acr", "sid", "nonce", "login_method"}
 
 // tokenError says whether the token endpoint refused or could not answer.
 func tokenError(err error) *Error {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/latchkey-idp/latchkey/internal/privilege"
 )
 
 // Info is what the provider says about the signed-in person. Which fields are filled depends on the scopes granted; all but
@@ -67,7 +69,8 @@ func (i Info) DisplayName() string {
 	return "Unnamed User"
 }
 
-// UserLoggedIn says whether somebody is signed in: there is a local session made from a verified ID token, and its time is not over.
+// UserLoggedIn says whether somebody is signed in: there is a local session made from a verified ID token, its time is not over, and the
+// provider has not said that it is. In an [API] it says whether the access token is a person's.
 func UserLoggedIn(ctx context.Context) bool { return person(ctx) != nil }
 
 // UserInfo returns who is signed in, and false when nobody is. There are no placeholders for anonymous visitors.
@@ -84,14 +87,39 @@ func UserInfo(ctx context.Context) (Info, bool) {
 // UserHasPrivilege says whether the person holds any of the named privileges. A signed-out person holds nothing (but see
 // Config.AnonymousIsUser), and nobody holds one of no names. There is no wildcard: admin is admin and nothing else.
 func UserHasPrivilege(ctx context.Context, anyOf ...string) bool {
+	held := holds(ctx)
+	return slices.ContainsFunc(anyOf, func(name string) bool { return slices.Contains(held, name) })
+}
+
+// UserHasAll says whether the person holds every one of the named privileges. Nobody holds all of no names.
+func UserHasAll(ctx context.Context, allOf ...string) bool {
+	held := holds(ctx)
+	return len(allOf) > 0 && !slices.ContainsFunc(allOf, func(name string) bool { return !slices.Contains(held, name) })
+}
+
+// UserMeets says whether the person meets the requirement. Everybody meets an empty one, signed in or not.
+func UserMeets(ctx context.Context, r Requirement) bool { return r.Met(holds(ctx)) }
+
+// UserMayWrite says whether the person is signed in and may change things. It is false for people whose user type is read-only, and also
+// where the provider said nothing of privileges at all: without the scope privileges nobody knows. [Client.RequireWrite] asks it for
+// you; ask it yourself where a GET changes something.
+func UserMayWrite(ctx context.Context) bool {
+	i := person(ctx)
+	return i != nil && !i.ReadOnly && i.Privileges != nil
+}
+
+// holds returns what the person of a request holds.
+func holds(ctx context.Context) []string {
 	v, _ := ctx.Value(visitKey{}).(*visit)
-	if v == nil {
-		return false
+	switch {
+	case v == nil:
+		return nil
+	case v.info != nil:
+		return v.info.Privileges
+	case v.err == nil && v.anonymousIsUser:
+		return []string{privilege.User}
 	}
-	if v.info == nil {
-		return v.err == nil && v.client.cfg.AnonymousIsUser && slices.Contains(anyOf, "user")
-	}
-	return slices.ContainsFunc(anyOf, func(name string) bool { return slices.Contains(v.info.Privileges, name) })
+	return nil
 }
 
 // UserPrivileges returns the sorted privileges of the person; none when nobody is signed in.
@@ -102,23 +130,42 @@ func UserPrivileges(ctx context.Context) []string {
 	return nil
 }
 
-// EmailDomainIs says whether the person's verified e-mail address is at exactly this domain, without regard to case. It is false
-// for people without an address and for addresses nobody verified, so it serves rules that let in. A rule that turns away must
-// also turn away whoever has no verified address:
-//
-//	who, ok := relying.UserInfo(ctx)
-//	if !ok || !who.EmailVerified || relying.EmailDomainUnder(ctx, "gov") { … }
-func EmailDomainIs(ctx context.Context, domain string) bool {
-	have, want := emailDomain(ctx), normalDomain(domain)
-	return have != "" && want != "" && have == want
+// AccessToken returns the access token of the person's session, to call APIs in their name, and false when nobody is signed in. In an
+// [API] it is the token of the request.
+func AccessToken(ctx context.Context) (string, bool) {
+	v, _ := ctx.Value(visitKey{}).(*visit)
+	if v == nil || v.err != nil || v.access == "" {
+		return "", false
+	}
+	return v.access, true
 }
 
-// EmailDomainUnder is EmailDomainIs for the domain itself and every domain below it: under "gov" are a.gov and b.a.gov, and not
-// notgov. A leading dot changes nothing.
-func EmailDomainUnder(ctx context.Context, domain string) bool {
-	have, want := emailDomain(ctx), normalDomain(strings.TrimPrefix(domain, "."))
-	return have != "" && want != "" && (have == want || strings.HasSuffix(have, "."+want))
+// EmailDomain returns the domain of the person's verified e-mail address in lower case. It is false for people without an address, for
+// addresses nobody verified, and for nobody.
+func EmailDomain(ctx context.Context) (string, bool) {
+	d := emailDomain(ctx)
+	return d, d != ""
 }
+
+// EmailUnder says whether the person's verified e-mail address is at the domain or at one below it, without regard to case: under "gov"
+// are a.gov and b.a.gov, and not notgov. A leading dot changes nothing. It is false for people without a verified address, so it serves
+// rules that let in. For a rule that turns away use [EmailOutside]: "not EmailUnder" would let in whoever has no address.
+func EmailUnder(ctx context.Context, domain string) bool {
+	have, want := emailDomain(ctx), normalDomain(strings.TrimPrefix(domain, "."))
+	return have != "" && want != "" && under(have, want)
+}
+
+// EmailOutside says whether the person has a verified e-mail address and it is under none of the domains. It is what a rule that turns
+// people away by their address needs: whoever has no verified address is turned away too, because nobody knows where they belong.
+func EmailOutside(ctx context.Context, domains ...string) bool {
+	have := emailDomain(ctx)
+	return have != "" && !slices.ContainsFunc(domains, func(d string) bool {
+		want := normalDomain(strings.TrimPrefix(d, "."))
+		return want == "" || under(have, want) // an empty domain is a slip, and everything is under it
+	})
+}
+
+func under(have, want string) bool { return have == want || strings.HasSuffix(have, "."+want) }
 
 func person(ctx context.Context) *Info {
 	if v, ok := ctx.Value(visitKey{}).(*visit); ok {
@@ -143,23 +190,31 @@ func normalDomain(d string) string { return strings.ToLower(strings.TrimSuffix(d
 
 // readInfo makes the Info of a session. It fails on claims of the wrong shape rather than guess.
 func readInfo(s *session) (*Info, error) {
-	i := &Info{IDToken: s.IDToken, UserInfo: s.UserInfo}
-	var more struct {
+	i, err := parseInfo(s.Claims)
+	if err != nil {
+		return nil, err
+	}
+	i.IDToken, i.UserInfo = s.IDToken, s.UserInfo
+	return i, nil
+}
+
+func parseInfo(claims json.RawMessage) (*Info, error) {
+	var all struct {
+		Info
 		EmailVerified flag    `json:"email_verified"`
 		PhoneVerified flag    `json:"phone_number_verified"`
 		AuthTime      float64 `json:"auth_time"`
 	}
-	for _, into := range []any{i, &more} {
-		if err := json.Unmarshal(s.Claims, into); err != nil {
-			return nil, fmt.Errorf("claims: %w", err)
-		}
+	if err := json.Unmarshal(claims, &all); err != nil {
+		return nil, fmt.Errorf("claims: %w", err)
 	}
-	i.EmailVerified, i.PhoneVerified = bool(more.EmailVerified), bool(more.PhoneVerified)
-	if more.AuthTime > 0 {
-		i.AuthTime = time.Unix(int64(more.AuthTime), 0)
+	i := all.Info
+	i.EmailVerified, i.PhoneVerified = bool(all.EmailVerified), bool(all.PhoneVerified)
+	if all.AuthTime > 0 {
+		i.AuthTime = time.Unix(int64(all.AuthTime), 0)
 	}
 	slices.Sort(i.Privileges)
-	return i, nil
+	return &i, nil
 }
 
 // flag reads true and "true": some providers put booleans in strings.

@@ -14,7 +14,7 @@ import (
 // as is a context in which a person with these claims is signed in; "" = nobody.
 func as(t *testing.T, claims string, c Config) context.Context {
 	t.Helper()
-	v := &visit{client: &Client{cfg: c}}
+	v := &visit{anonymousIsUser: c.AnonymousIsUser}
 	if claims != "" {
 		var err error
 		if v.info, err = readInfo(&session{Claims: json.RawMessage(claims)}); err != nil {
@@ -73,35 +73,45 @@ func TestEmailDomain(t *testing.T) {
 	}
 	for _, c := range []struct {
 		claims, domain string
-		is, under      bool
+		is             string
+		under, outside bool
 	}{
-		{person("x@a.GOV", true), "gov", false, true},
-		{person("x@a.gov", true), ".gov", false, true},
-		{person("x@a.gov", true), "a.gov", true, true},
-		{person("x@a.gov", true), "A.Gov.", true, true},
-		{person("x@notgov", true), "gov", false, false},
-		{person("x@gov.example", true), "gov", false, false},
-		{person("x@b.a.gov", true), "a.gov", false, true},
-		{person("x@a.gov", true), "b.a.gov", false, false},
-		{person(`"x@gov"@evil.example`, true), "gov", false, false},
-		{person("x@gov", `"true"`), "gov", true, true},
-		{person("x@gov", false), "gov", false, false},
-		{person("x@gov", `"false"`), "gov", false, false},
-		{person("x@gov", 1), "gov", false, false},
-		{`{"sub":"s","email":"x@gov"}`, "gov", false, false},
-		{`{"sub":"s","phone_number":"+1555"}`, "gov", false, false},
-		{person("@gov", true), "gov", false, false},
-		{person("x@", true), "", false, false},
-		{person("x@gov", true), "", false, false},
-		{"", "gov", false, false},
+		{person("x@a.GOV", true), "gov", "a.gov", true, false},
+		{person("x@a.gov", true), ".gov", "a.gov", true, false},
+		{person("x@a.gov", true), "a.gov", "a.gov", true, false},
+		{person("x@a.gov", true), "A.Gov.", "a.gov", true, false},
+		{person("x@a.gov.", true), "gov", "a.gov", true, false},
+		{person("x@notgov", true), "gov", "notgov", false, true},
+		{person("x@gov.example", true), "gov", "gov.example", false, true},
+		{person("x@b.a.gov", true), "a.gov", "b.a.gov", true, false},
+		{person("x@a.gov", true), "b.a.gov", "a.gov", false, true},
+		{person(`"x@gov"@evil.example`, true), "gov", "evil.example", false, true},
+		{person("x@gov", `"true"`), "gov", "gov", true, false},
+		// Nobody knows where these belong: no rule lets them in.
+		{person("x@gov", false), "gov", "", false, false},
+		{person("x@com", false), "gov", "", false, false},
+		{person("x@gov", `"false"`), "gov", "", false, false},
+		{person("x@gov", 1), "gov", "", false, false},
+		{`{"sub":"s","email":"x@gov"}`, "gov", "", false, false},
+		{`{"sub":"s","phone_number":"+1555","phone_number_verified":true}`, "gov", "", false, false},
+		{person("@gov", true), "gov", "", false, false},
+		{person("x@", true), "", "", false, false},
+		{person("x@gov", true), "", "gov", false, false},
+		{"", "gov", "", false, false},
 	} {
 		ctx := as(t, c.claims, Config{})
-		if got := EmailDomainIs(ctx, c.domain); got != c.is {
-			t.Errorf("%s is %q: %t", c.claims, c.domain, got)
+		if got, ok := EmailDomain(ctx); got != c.is || ok != (c.is != "") {
+			t.Errorf("%s is at %q %t", c.claims, got, ok)
 		}
-		if got := EmailDomainUnder(ctx, c.domain); got != c.under {
+		if got := EmailUnder(ctx, c.domain); got != c.under {
 			t.Errorf("%s under %q: %t", c.claims, c.domain, got)
 		}
+		if got := EmailOutside(ctx, "mil", c.domain); got != c.outside {
+			t.Errorf("%s outside %q: %t", c.claims, c.domain, got)
+		}
+	}
+	if !EmailOutside(as(t, person("x@a.example", true), Config{})) {
+		t.Error("outside of nothing is everywhere")
 	}
 }
 

@@ -1,10 +1,12 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/privilege"
 )
@@ -21,6 +23,8 @@ type Assignment struct {
 	CreatedAt Time   `db:"created_at"`
 	EndedAt   Time   `db:"ended_at"` // taken away
 	EndedBy   string `db:"ended_by"`
+	Source    string `db:"source"`     // person, connector, type, invite, request, import: one privilege may come from several
+	SourceRef string `db:"source_ref"` // the connector, the type's value, the invite
 }
 
 // Holding is what a live read carries of an assignment: enough to compute claims.
@@ -36,12 +40,21 @@ type Live struct {
 	Holdings []Holding
 }
 
-const assignmentColumns = "id, user_id, privilege, given_by, reason, valid_from, valid_until, created_at, ended_at, ended_by"
+const assignmentColumns = "id, user_id, privilege, given_by, reason, valid_from, valid_until, created_at, ended_at, ended_by, source, source_ref"
+
+// Sources of assignments. What SourceConnector and SourceType gave goes with its cause and not otherwise.
+const (
+	SourcePerson    = "person" // an administrator, or the operator
+	SourceConnector = "connector"
+	SourceType      = "type"
+	SourceInvite    = "invite"
+	SourceRequest   = "request"
+	SourceImport    = "import"
+)
 
 // The privileges that the store itself must know.
 const (
-	adminPrivilege = "admin"
-	cronPrivilege  = "cron"
+	adminPrivilege = privilege.Admin
 	userPrivilege  = privilege.User
 )
 
@@ -61,20 +74,24 @@ func (s *Store) lock(ctx context.Context, name string) error {
 	return changed(n, err, errors.New("store: counters: no row "+name))
 }
 
-// effective is what an active person holds now, with everything included. Somebody inactive may do nothing.
-func (s *Store) effective(ctx context.Context, g *privilege.Graph, userID string) ([]string, error) {
-	l, err := s.Live(ctx, userID)
+// actor is who changes something, in the engine's words. Somebody inactive or read-only may do nothing (R85).
+func (s *Store) actor(ctx context.Context, m *Model, id string, want privilege.Permission) (privilege.Actor, error) {
+	if operator(id) {
+		return privilege.Actor{Operator: true}, nil
+	}
+	l, err := s.Live(ctx, id)
 	if errors.Is(err, ErrNotFound) {
-		return nil, fmt.Errorf("store: actor: %w", ErrForbidden)
+		return privilege.Actor{}, fmt.Errorf("store: actor: %w", ErrForbidden)
 	}
 	if err != nil {
-		return nil, err
+		return privilege.Actor{}, err
 	}
 	now := s.now(ctx)
-	if !l.User.Active(now) {
-		return nil, fmt.Errorf("store: actor is not active: %w", ErrForbidden)
+	if !l.User.Active(now) || m.ReadOnly(&l.User) {
+		return privilege.Actor{}, fmt.Errorf("store: actor is not active, or may change nothing: %w", ErrForbidden)
 	}
-	return g.Effective(l.holdings(), now), nil
+	holds := m.Graph.Effective(l.holdings(), now)
+	return privilege.Actor{Effective: holds, MayPass: m.Powers.May(holds, want), Delegations: m.Delegations}, nil
 }
 
 func (l *Live) holdings() []privilege.Holding {
@@ -85,53 +102,59 @@ func (l *Live) holdings() []privilege.Holding {
 	return hs
 }
 
-// mayConfer is the gate (security.md G1): the operator may confer everything but cron (R14); a person what he holds, over the effective
-// closure, and never to himself (R97). target "" = everybody who holds something.
-func (s *Store) mayConfer(ctx context.Context, actor, target string, names ...string) error {
-	g, err := s.graph(ctx)
+// allow is the gate for a change of what one person holds (security.md G1, G2): after are their holdings then, moved is what is given or
+// taken whatever they hold besides.
+func (s *Store) allow(ctx context.Context, m *Model, actorID string, want privilege.Permission, l *Live, after []privilege.Holding, moved []string) error {
+	a, err := s.actor(ctx, m, actorID, want)
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		if !g.Has(name) {
-			return fmt.Errorf("store: privilege %q: %w", name, ErrNotFound)
-		}
-		if name == cronPrivilege || slices.Contains(g.Closure(name), cronPrivilege) {
-			return fmt.Errorf("store: cron is for machines: %w", ErrForbidden)
-		}
-	}
-	if operator(actor) {
-		return nil
-	}
-	if actor == target {
-		return fmt.Errorf("store: to or from oneself: %w", ErrForbidden)
-	}
-	holds, err := s.effective(ctx, g, actor)
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if err := g.CanAssign(holds, name); err != nil {
-			return fmt.Errorf("%w: %w", ErrForbidden, err)
-		}
-	}
-	return nil
+	now := s.now(ctx)
+	return forbidden(m.Graph.Allowed(a, privilege.Effect{
+		Self: actorID == l.User.ID, Before: m.Graph.Effective(l.holdings(), now), After: m.Graph.Effective(after, now), Moved: moved,
+	}))
 }
 
-// mayManage refuses an actor who does not hold what the user holds: disabling an account or setting its password is power over it (R96).
-func (s *Store) mayManage(ctx context.Context, actor, userID string) error {
+func forbidden(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", ErrForbidden, err)
+}
+
+// mayManage refuses an actor without the permission, and one who lacks something the person holds: disabling an account or setting its
+// password is power over it (R96).
+func (s *Store) mayManage(ctx context.Context, actorID, userID string, want privilege.Permission) error {
 	l, err := s.Live(ctx, userID)
 	if err != nil {
 		return err
 	}
-	if operator(actor) {
+	m, err := s.model(ctx)
+	if err != nil {
+		return err
+	}
+	a, err := s.actor(ctx, m, actorID, want)
+	switch {
+	case err != nil:
+		return err
+	case a.Operator:
 		return nil
+	case !a.MayPass:
+		return forbidden(fmt.Errorf("%w: %s", privilege.ErrNoPower, want))
 	}
-	var names []string
-	for _, h := range l.Holdings {
-		names = append(names, h.Privilege)
+	if n := privilege.Lacks(a.Effective, m.Graph.Effective(l.holdings(), s.now(ctx))); n != "" {
+		return forbidden(fmt.Errorf("%w: %s", privilege.ErrProtected, n))
 	}
-	return s.mayConfer(ctx, actor, "", names...)
+	return nil
+}
+
+// livePerson is Live for somebody who is not erased.
+func (s *Store) livePerson(ctx context.Context, userID string) (*Live, error) {
+	l, err := s.Live(ctx, userID)
+	if err == nil && !l.User.DeletedAt.IsZero() {
+		err = errNotFound("user")
+	}
+	return l, err
 }
 
 // adminCount counts who could administer now: holders of admin, directly or through what includes it, who are active and have a password.
@@ -186,8 +209,9 @@ WHERE user_id = ? AND privilege = ? AND ended_at IS NULL AND valid_until <= ?`
 var insertAssignment = insertInto("assignments", assignmentColumns)
 
 // Assign gives a privilege, through the gate (architecture.md, settled detail 1): actor "cli", "setup" and "system" are the operator;
-// anybody else must hold what they confer. cron is refused for people (R14). Audited in the same Tx. It fills ID, GivenBy and CreatedAt.
-// ErrForbidden, ErrNotFound, ErrConflict (already held).
+// anybody else needs the permission to pass privileges on, holds what they confer for as long as they confer it, and confers to no one who holds
+// more. cron is refused for people (R14). Audited in the same Tx. It fills ID, GivenBy, Source and CreatedAt. ErrForbidden, ErrNotFound,
+// ErrConflict (already held from this source), ErrInvalid.
 func (s *Store) Assign(ctx context.Context, actor string, a *Assignment) error {
 	return s.Tx(ctx, func(ctx context.Context) error {
 		now := At(s.now(ctx))
@@ -197,72 +221,157 @@ func (s *Store) Assign(ctx context.Context, actor string, a *Assignment) error {
 		if err := s.lock(ctx, gate); err != nil {
 			return err
 		}
-		if err := s.mayConfer(ctx, actor, a.UserID, a.Privilege); err != nil {
-			return err
-		}
-		u, err := s.User(ctx, a.UserID)
+		m, err := s.model(ctx)
 		if err != nil {
 			return err
 		}
-		if !u.DeletedAt.IsZero() {
-			return fmt.Errorf("store: user: %w", ErrNotFound)
+		if _, node := privilege.TypeOf(a.Privilege); node || !m.Graph.Has(a.Privilege) {
+			return fmt.Errorf("store: privilege %q: %w", a.Privilege, ErrNotFound)
 		}
-		if _, err := s.exec(ctx, endOverdue, a.UserID, a.Privilege, now); err != nil {
+		l, err := s.livePerson(ctx, a.UserID)
+		if err != nil {
+			return err
+		}
+		moved := m.Graph.Closure(a.Privilege)
+		after := append(l.holdings(), privilege.Holding{Privilege: a.Privilege})
+		if err := s.allow(ctx, m, actor, privilege.EditUserPrivilege, l, after, moved); err != nil {
+			return err
+		}
+		if err := s.allowUntil(ctx, m, actor, moved, a.Until); err != nil {
 			return err
 		}
 		given := *a
-		given.ID, given.GivenBy, given.CreatedAt, given.EndedAt, given.EndedBy = newID(), actor, now, Time{}, ""
-		if _, err := s.named(ctx, insertAssignment, &given); err != nil {
+		given.GivenBy, given.Source = actor, cmp.Or(a.Source, SourcePerson)
+		if err := s.give(ctx, m, &given); err != nil {
 			return err
 		}
 		fill(ctx, s, a, given)
-		g, err := s.graph(ctx)
-		if err != nil {
-			return err
-		}
-		if slices.Contains(g.Closure(a.Privilege), adminPrivilege) {
-			if err := s.lock(ctx, adminsEver); err != nil {
-				return err
-			}
-		}
 		return s.Audit(ctx, actor, "user.assign", "user:"+a.UserID, map[string]any{"privilege": a.Privilege, "from": a.From, "until": a.Until, "reason": a.Reason})
 	})
 }
 
+// allowUntil refuses to confer for longer than the actor holds it.
+func (s *Store) allowUntil(ctx context.Context, m *Model, actorID string, names []string, until Time) error {
+	if operator(actorID) {
+		return nil
+	}
+	l, err := s.Live(ctx, actorID)
+	if err != nil {
+		return err
+	}
+	now := s.now(ctx)
+	if slices.Contains(m.Graph.Effective(l.holdings(), now), adminPrivilege) {
+		names = []string{adminPrivilege} // whose holders confer everything
+	}
+	names = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == userPrivilege })
+	end, held := m.Graph.HeldUntil(l.holdings(), now, names...)
+	if !held {
+		return forbidden(privilege.ErrNotHeld)
+	}
+	if !end.IsZero() && (until.IsZero() || until.After(end)) {
+		return invalid("until", "longer than the giver's own: until "+end.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// give writes what the gate let through. The gate's lock is held.
+func (s *Store) give(ctx context.Context, m *Model, a *Assignment) error {
+	now := At(s.now(ctx))
+	if _, err := s.exec(ctx, endOverdue, a.UserID, a.Privilege, now); err != nil {
+		return err
+	}
+	a.ID, a.CreatedAt, a.EndedAt, a.EndedBy = newID(), now, Time{}, ""
+	if _, err := s.named(ctx, insertAssignment, a); err != nil {
+		return err
+	}
+	if slices.Contains(m.Graph.Closure(a.Privilege), adminPrivilege) {
+		return s.lock(ctx, adminsEver)
+	}
+	return nil
+}
+
 const (
-	assignmentHeld = `SELECT ` + assignmentColumns + ` FROM assignments WHERE user_id = ? AND privilege = ? AND ended_at IS NULL`
-	othersHeld     = `SELECT COUNT(*) FROM assignments WHERE user_id = ? AND id <> ? AND ended_at IS NULL
-  AND (valid_from IS NULL OR valid_from <= ?) AND (valid_until IS NULL OR valid_until > ?)`
-	endAssignment = `UPDATE assignments SET ended_at = ?, ended_by = ? WHERE id = ? AND ended_at IS NULL`
+	assignmentsHeld = `SELECT ` + assignmentColumns + ` FROM assignments WHERE user_id = ? AND ended_at IS NULL ORDER BY created_at, id`
+	endAssignment   = `UPDATE assignments SET ended_at = ?, ended_by = ? WHERE id = ? AND ended_at IS NULL`
 )
 
-// Unassign takes a privilege away, through the same gate. ErrNotFound when it is not held, ErrLastAdmin when nobody could administer
-// afterwards, ErrLastPrivilege for the only one a person holds (R76), ErrForbidden for one's own (R12).
+// bound says whether an assignment goes with its cause alone.
+func (a *Assignment) bound() bool { return a.Source == SourceConnector || a.Source == SourceType }
+
+// BoundError says that a privilege cannot be taken away by itself: a connector's rules or the user type give it.
+type BoundError struct{ Source, Ref string }
+
+func (e *BoundError) Error() string {
+	return fmt.Sprintf("store: the privilege comes from the %s %s, and goes with it", e.Source, e.Ref)
+}
+
+// Unwrap is ErrConflict.
+func (e *BoundError) Unwrap() error { return ErrConflict }
+
+// Unassign takes a privilege away, through the same gate, from whichever people gave it. ErrNotFound when it is not held, *BoundError when it
+// comes from a connector's rules or the user type alone, ErrLastAdmin when nobody could administer afterwards, ErrLastPrivilege for the
+// only one a person holds (R76), ErrForbidden for one's own (R12).
 func (s *Store) Unassign(ctx context.Context, actor, userID, priv string) error {
 	return s.Tx(ctx, func(ctx context.Context) error {
 		return s.keepingAdmin(ctx, func(ctx context.Context) error {
-			if err := s.mayConfer(ctx, actor, userID, priv); err != nil {
-				return err
-			}
-			a, err := one[Assignment](ctx, s, "assignment", assignmentHeld, userID, priv)
+			m, err := s.model(ctx)
 			if err != nil {
 				return err
 			}
-			now := At(s.now(ctx))
-			others, _, err := value[int64](ctx, s, othersHeld, userID, a.ID, now, now)
+			if !m.Graph.Has(priv) {
+				return fmt.Errorf("store: privilege %q: %w", priv, ErrNotFound)
+			}
+			l, err := s.livePerson(ctx, userID)
 			if err != nil {
 				return err
 			}
-			if others == 0 {
+			list, err := many[Assignment](ctx, s, assignmentsHeld, userID)
+			if err != nil {
+				return err
+			}
+			var take []Assignment
+			var keep []privilege.Holding
+			var cause error = fmt.Errorf("store: assignment: %w", ErrNotFound)
+			now, left := At(s.now(ctx)), 0
+			for _, a := range list {
+				if a.Privilege == priv && !a.bound() {
+					take = append(take, a)
+					continue
+				}
+				if a.Privilege == priv {
+					cause = &BoundError{a.Source, a.SourceRef}
+				}
+				keep = append(keep, a.holding())
+				if a.inForce(now) {
+					left++
+				}
+			}
+			if err := s.allow(ctx, m, actor, privilege.EditUserPrivilege, l, keep, m.Graph.Closure(priv)); err != nil {
+				return err
+			}
+			switch {
+			case len(take) == 0:
+				return cause
+			case left == 0:
 				return fmt.Errorf("store: %w", ErrLastPrivilege)
 			}
-			n, err := s.exec(ctx, endAssignment, now, actor, a.ID)
-			if err := changed(n, err, fmt.Errorf("store: assignment: %w", ErrNotFound)); err != nil {
-				return err
+			for _, a := range take {
+				n, err := s.exec(ctx, endAssignment, now, actor, a.ID)
+				if err := changed(n, err, fmt.Errorf("store: assignment: %w", ErrNotFound)); err != nil {
+					return err
+				}
 			}
 			return s.Audit(ctx, actor, "user.unassign", "user:"+userID, map[string]string{"privilege": priv})
 		})
 	})
+}
+
+func (a *Assignment) holding() privilege.Holding {
+	return privilege.Holding{Privilege: a.Privilege, From: a.From.Time, Until: a.Until.Time}
+}
+
+func (a *Assignment) inForce(now Time) bool {
+	return !now.Before(a.From.Time) && (a.Until.IsZero() || now.Before(a.Until.Time))
 }
 
 const assignments = `SELECT ` + assignmentColumns + ` FROM assignments WHERE user_id = ? ORDER BY created_at, id`

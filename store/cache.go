@@ -5,8 +5,6 @@ import (
 	"errors"
 	"sync"
 	"time"
-
-	"github.com/latchkey-idp/latchkey/internal/privilege"
 )
 
 // maxCached bounds the clients kept, and apart from them the ids known to be nobody's, which strangers choose.
@@ -19,7 +17,7 @@ type cache struct {
 	round   uint64 // raised by every drop: what was read before one is not kept after it
 	clients map[string]*Client
 	misses  map[string]struct{}
-	graph   *privilege.Graph
+	model   *Model
 	seen    int64 // the change counter as far as it is known
 	onDrop  []func()
 }
@@ -75,30 +73,6 @@ func put[V any](m *map[string]V, key string, v V) {
 	(*m)[key] = v
 }
 
-// Definitions is Privileges as the pure engine's graph, from memory.
-func (s *Store) Definitions(ctx context.Context) (*privilege.Graph, error) {
-	if s.inTx(ctx) != nil {
-		return s.graph(ctx)
-	}
-	c := &s.cache
-	c.mu.RLock()
-	g, round := c.graph, c.round
-	c.mu.RUnlock()
-	if g != nil {
-		return g, nil
-	}
-	g, err := s.graph(ctx)
-	if err != nil {
-		return nil, err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.round == round {
-		c.graph = g
-	}
-	return g, nil
-}
-
 // OnChange registers f, called when this or another process changed clients, privileges or keys, after the commit and not under a lock.
 func (s *Store) OnChange(f func()) {
 	s.cache.mu.Lock()
@@ -112,7 +86,7 @@ func (c *cache) drop(seen int64, next bool) []func() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.round++
-	c.clients, c.misses, c.graph = nil, nil, nil
+	c.clients, c.misses, c.model = nil, nil, nil
 	if !next || seen == c.seen+1 {
 		c.seen = seen
 	}

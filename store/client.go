@@ -40,17 +40,20 @@ type ClientMetadata struct {
 	DefaultMaxAge          *int64   `json:"default_max_age,omitempty" yaml:"default_max_age"` // seconds
 	IDTokenAlg             string   `json:"id_token_signed_response_alg,omitempty" yaml:"id_token_signed_response_alg"`
 	AccessTokenAlg         string   `json:"access_token_signed_response_alg,omitempty" yaml:"access_token_signed_response_alg"`
-	AccessTokenFormat      string   `json:"access_token_format,omitempty" yaml:"access_token_format"` // jwt (default) or opaque
-	AccessTokenTTL         int64    `json:"access_token_ttl,omitempty" yaml:"access_token_ttl"`       // seconds; 0 = the server's, never more than it
-	RefreshRotation        string   `json:"refresh_rotation,omitempty" yaml:"refresh_rotation"`       // auto (default) always never
-	RefreshTokens          string   `json:"refresh_tokens,omitempty" yaml:"refresh_tokens"`           // offline (default: needs offline_access) or session
-	RequirePKCE            *bool    `json:"require_pkce,omitempty" yaml:"require_pkce"`               // nil = true
-	FirstParty             bool     `json:"first_party,omitempty" yaml:"first_party"`                 // no consent page
-	Resources              []string `json:"resources,omitempty" yaml:"resources"`                     // audiences it serves; the first is its default
-	Introspect             string   `json:"introspect,omitempty" yaml:"introspect"`                   // "" = tokens issued to it or naming it, "resources" = and those for its resources, "any"
-	RequiredPrivileges     []any    `json:"required_privileges,omitempty" yaml:"required_privileges"` // [a, [b, c]] = a AND (b OR c)
-	VisiblePrivileges      []string `json:"visible_privileges,omitempty" yaml:"visible_privileges"`   // empty = every general one and the client's own roles
-	PrivilegesClaim        string   `json:"privileges_claim,omitempty" yaml:"privileges_claim"`       // another name, dots nest: realm_access.roles
+	AccessTokenFormat      string   `json:"access_token_format,omitempty" yaml:"access_token_format"`         // jwt (default) or opaque
+	AccessTokenTTL         int64    `json:"access_token_ttl,omitempty" yaml:"access_token_ttl"`               // seconds; 0 = the server's, never more than it
+	RefreshRotation        string   `json:"refresh_rotation,omitempty" yaml:"refresh_rotation"`               // auto (default) always never
+	RefreshTokens          string   `json:"refresh_tokens,omitempty" yaml:"refresh_tokens"`                   // offline (default: needs offline_access) or session
+	RequirePKCE            *bool    `json:"require_pkce,omitempty" yaml:"require_pkce"`                       // nil = true
+	FirstParty             bool     `json:"first_party,omitempty" yaml:"first_party"`                         // no consent page
+	Resources              []string `json:"resources,omitempty" yaml:"resources"`                             // audiences it serves; the first is its default
+	Introspect             string   `json:"introspect,omitempty" yaml:"introspect"`                           // "" = tokens issued to it or naming it, "resources" = and those for its resources, "any"
+	RequiredPrivileges     []any    `json:"required_privileges,omitempty" yaml:"required_privileges"`         // [a, [b, c]] = a AND (b OR c)
+	VisiblePrivileges      []string `json:"visible_privileges,omitempty" yaml:"visible_privileges"`           // empty = every general one and the client's own roles
+	PrivilegesClaim        string   `json:"privileges_claim,omitempty" yaml:"privileges_claim"`               // another name, dots nest: realm_access.roles
+	PrivilegesFormat       string   `json:"privileges_format,omitempty" yaml:"privileges_format"`             // array (default) or string: separated by spaces
+	PrivilegesStrip        bool     `json:"privileges_strip_prefix,omitempty" yaml:"privileges_strip_prefix"` // its own roles without client_id:
+	DebugPermissions       bool     `json:"debug_permissions,omitempty" yaml:"debug_permissions"`             // log each check of its requirement, for actions that are flagged too; never in production
 	AllowedCORSOrigins     []string `json:"allowed_cors_origins,omitempty" yaml:"allowed_cors_origins"`
 	Connectors             []string `json:"connectors,omitempty" yaml:"connectors"`               // ways to sign in it takes, "password" among them; empty = all
 	DefaultConnector       string   `json:"default_connector,omitempty" yaml:"default_connector"` // people go there without being asked; "" = they choose, unless there is one way only

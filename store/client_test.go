@@ -97,7 +97,7 @@ func TestRemoveClient(t *testing.T) {
 		equal(t, got.RevokeReason, "client removed", "grant")
 		l, err := s.Live(ctx, u.ID)
 		must(t, err)
-		equal(t, len(l.Holdings), 1, "holdings")
+		equal(t, len(l.Holdings), 2, "holdings, the type among them")
 		d, err := s.Definitions(ctx)
 		must(t, err)
 		equal(t, d.Has("x"+role), false, "role defined")

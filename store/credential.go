@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"fmt"
+
+	"github.com/latchkey-idp/latchkey/internal/privilege"
 )
 
 // Credential kinds.
@@ -44,7 +46,7 @@ const setMustChange = `UPDATE users SET must_change_password = ?, updated_at = ?
 func (s *Store) SetPassword(ctx context.Context, actor, userID, phc string, mustChange bool, keepSession string) error {
 	return s.Tx(ctx, func(ctx context.Context) error {
 		if actor != userID {
-			if err := s.mayManage(ctx, actor, userID); err != nil {
+			if err := s.mayManage(ctx, actor, userID, privilege.EditUserPassword); err != nil {
 				return err
 			}
 		}

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"fmt"
+
+	"github.com/latchkey-idp/latchkey/internal/privilege"
 )
 
 const (
@@ -14,7 +16,7 @@ const (
 	deleteConsentsOf   = `DELETE FROM consents WHERE user_id = ?`
 	endAssignmentsHeld = `UPDATE assignments SET ended_at = ?, ended_by = ? WHERE user_id = ? AND ended_at IS NULL`
 	deleteMessagesTo   = `DELETE FROM outbox WHERE recipient = (SELECT email FROM users WHERE id = ?) AND recipient <> ''`
-	closeDeletions     = `UPDATE pending SET state = 'done', user_id = '' WHERE user_id = ? AND kind = 'deletion'`
+	closeDeletions     = `UPDATE pending SET state = 'done', user_id = '' WHERE user_id = ? AND user_id <> '' AND kind = 'deletion'`
 )
 
 // EraseUser takes everything personal away for good: profile, address, number, credentials, links, mail, consents, privileges, sessions and grants. The row
@@ -26,7 +28,7 @@ func (s *Store) EraseUser(ctx context.Context, actor, id string) error {
 	}
 	return s.Tx(ctx, func(ctx context.Context) error {
 		return s.keepingAdmin(ctx, func(ctx context.Context) error {
-			if err := s.mayManage(ctx, actor, id); err != nil {
+			if err := s.mayManage(ctx, actor, id, privilege.DeleteUser); err != nil {
 				return err
 			}
 			if _, err := s.exec(ctx, deleteMessagesTo, id); err != nil { // while the address is known

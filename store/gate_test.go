@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -36,6 +37,7 @@ func TestAssignGate(t *testing.T) {
 		boss, dev, u := admin(t, s), user(t, s, "user", "developer"), user(t, s)
 		must(t, s.CreatePrivilege(ctx, "cli", &store.Privilege{Name: "lead", Includes: store.Strings{"developer", "trainer"}}))
 		must(t, s.CreatePrivilege(ctx, "cli", &store.Privilege{Name: "chief", Includes: store.Strings{"lead", "admin"}}))
+		must(t, s.SetPowers(ctx, "cli", map[string][]string{"lead": {"edit_user_privileges"}, "trainer": {"edit_user_privileges"}}))
 		lead := user(t, s, "lead")
 		gone := user(t, s, "developer")
 		must(t, s.DisableUser(ctx, "cli", gone.ID, ""))
@@ -68,7 +70,7 @@ func TestAssignGate(t *testing.T) {
 		}
 		list, err := s.Assignments(ctx, u.ID)
 		must(t, err)
-		equal(t, len(list), 0, "assignments after refusals")
+		equal(t, len(list), 1, "assignments after refusals: the type")
 
 		must(t, give(lead.ID, u.ID, "trainer")) // held through what lead includes
 		is(t, s.Assign(ctx, "cli", &store.Assignment{UserID: u.ID, Privilege: "user", Until: c.In(-time.Second)}), store.ErrInvalid, "over already")
@@ -76,7 +78,7 @@ func TestAssignGate(t *testing.T) {
 		must(t, s.Assign(ctx, "setup", a))
 		list, err = s.Assignments(ctx, u.ID)
 		must(t, err)
-		equal(t, len(list), 2, "assignments")
+		equal(t, len(list), 3, "assignments")
 		i := slices.IndexFunc(list, func(x store.Assignment) bool { return x.ID == a.ID })
 		equal(t, list[i], *a, "read back")
 		equal(t, a.GivenBy, "setup", "given by")
@@ -85,7 +87,7 @@ func TestAssignGate(t *testing.T) {
 		must(t, give("cli", over.ID, "developer"))
 		list, err = s.Assignments(ctx, over.ID)
 		must(t, err)
-		equal(t, len(list), 3, "with history")
+		equal(t, len(list), 4, "with history")
 		whole(t, s)
 	})
 }
@@ -103,21 +105,30 @@ func TestUnassign(t *testing.T) {
 		is(t, s.Unassign(ctx, "cli", boss.ID, "admin"), store.ErrLastAdmin, "the last administrator")
 		must(t, s.Unassign(ctx, boss.ID, u.ID, "trainer"))
 		must(t, s.Unassign(ctx, "cli", u.ID, "developer"))
-		err := s.Unassign(ctx, "cli", u.ID, "user")
-		is(t, err, store.ErrLastPrivilege, "the last one")
-		is(t, err, store.ErrConflict, "the last one")
+		must(t, s.Unassign(ctx, "cli", u.ID, "user"))
+		var bound *store.BoundError
+		if err := s.Unassign(ctx, "cli", u.ID, "user"); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("what comes with the type alone: %v", err)
+		}
+		_, err := s.SyncUpstreamPrivileges(ctx, u.ID, "google", []string{"trainer"})
+		must(t, err)
+		if err := s.Unassign(ctx, "cli", u.ID, "trainer"); !errors.As(err, &bound) || bound.Ref != "google" {
+			t.Errorf("what a connector's rules give: %v", err)
+		}
+		_, err = s.SyncUpstreamPrivileges(ctx, u.ID, "google", nil)
+		must(t, err)
 		list, err := s.Assignments(ctx, u.ID)
 		must(t, err)
 		ended := 0
 		for _, a := range list {
-			if !a.EndedAt.IsZero() {
+			if !a.EndedAt.IsZero() && a.Source == store.SourcePerson {
 				ended++
 				if a.EndedBy != boss.ID && a.EndedBy != "cli" {
 					t.Errorf("ended by %q", a.EndedBy)
 				}
 			}
 		}
-		equal(t, ended, 2, "ended")
+		equal(t, ended, 3, "ended")
 		must(t, s.Assign(ctx, "cli", &store.Assignment{UserID: u.ID, Privilege: "trainer"})) // again
 		admin(t, s)
 		must(t, s.Unassign(ctx, "cli", boss.ID, "admin"))

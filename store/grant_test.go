@@ -33,7 +33,7 @@ func TestGrant(t *testing.T) {
 			t.Errorf("read back\n%+v\n%+v", got, g)
 		}
 		equal(t, l.User.ID, u.ID, "user")
-		equal(t, len(l.Holdings), 2, "holdings")
+		equal(t, len(l.Holdings), 3, "holdings, the type among them")
 		plain, err := s.Grant(ctx, g.ID)
 		must(t, err)
 		if !reflect.DeepEqual(plain, g) {
@@ -169,7 +169,7 @@ func TestSession(t *testing.T) {
 			t.Errorf("read back\n%+v\n%+v", got, n)
 		}
 		equal(t, l.User.ID, u.ID, "user")
-		equal(t, len(l.Holdings), 2, "holdings")
+		equal(t, len(l.Holdings), 3, "holdings, the type among them")
 
 		c.Add(59 * time.Minute)
 		must(t, s.TouchSession(ctx, n.ID, c.Now()))

@@ -239,7 +239,11 @@ func (s *Store) QuarantineHolder(ctx context.Context, actor, holder, email strin
 			if err != nil {
 				return err
 			}
-			if l.Privileged() {
+			m, err := s.model(ctx)
+			if err != nil {
+				return err
+			}
+			if m.Privileged(l) {
 				return fmt.Errorf("store: quarantine: %w", ErrForbidden)
 			}
 			now := At(s.now(ctx))
@@ -261,9 +265,4 @@ func (s *Store) QuarantineHolder(ctx context.Context, actor, holder, email strin
 			return s.Audit(ctx, actor, "user.quarantine", "user:"+holder, map[string]string{"email": email})
 		})
 	})
-}
-
-// Privileged says whether somebody gave this person more than what everybody has.
-func (l *Live) Privileged() bool {
-	return slices.ContainsFunc(l.Holdings, func(h Holding) bool { return h.Privilege != userPrivilege })
 }

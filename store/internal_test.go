@@ -53,6 +53,7 @@ func columnsOf() map[string]struct {
 		"events":       {eventColumns, &Event{}},
 		"attempts":     {attemptColumns, &Attempt{}},
 		"mail_codes":   {mailCodeColumns, &MailCode{}},
+		"user_types":   {userTypeColumns, &UserType{}},
 
 		"upstream_sessions": {upstreamColumns, &UpstreamSession{}},
 	}
@@ -84,7 +85,7 @@ func TestColumnsMatchTags(t *testing.T) {
 func TestColumnsMatchSchema(t *testing.T) {
 	t.Parallel()
 	var text []byte
-	for _, name := range []string{"00001_init.sql", "00003_upstream.sql", "00004_mail.sql"} {
+	for _, name := range []string{"00001_init.sql", "00003_upstream.sql", "00004_mail.sql", "00005_privileges.sql"} {
 		part, err := fs.ReadFile(migrationFiles, "migrations/"+name)
 		if err != nil {
 			t.Fatal(err)

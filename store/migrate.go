@@ -215,8 +215,8 @@ func (t savepointTx) Rollback() error {
 	return err
 }
 
-const seedPrivilege = `INSERT INTO privileges (name, label, description, built_in, client_id, created_at, updated_at)
-VALUES (?, ?, ?, ?, '', ?, ?) ON CONFLICT (name) DO NOTHING`
+const seedPrivilege = `INSERT INTO privileges (name, label, description, built_in, client_id, created_at, updated_at, source)
+VALUES (?, ?, ?, ?, '', ?, ?, 'built-in') ON CONFLICT (name) DO NOTHING`
 
 // seed makes the seven privileges of R71. One that an administrator deleted keeps its row and stays deleted.
 func (s *Store) seed(ctx context.Context) error {
@@ -227,7 +227,11 @@ func (s *Store) seed(ctx context.Context) error {
 	missing := slices.DeleteFunc(privilege.BuiltIns(), func(b builtIn) bool {
 		return slices.ContainsFunc(have, func(p Privilege) bool { return p.Name == b.Name })
 	})
-	if len(missing) == 0 {
+	types, _, err := value[int64](ctx, s, countTypes)
+	if err != nil {
+		return err
+	}
+	if len(missing) == 0 && types > 0 {
 		return nil
 	}
 	return s.Tx(ctx, func(ctx context.Context) error {
@@ -237,8 +241,41 @@ func (s *Store) seed(ctx context.Context) error {
 				return err
 			}
 		}
-		return s.changed(ctx)
+		if types > 0 {
+			return s.changed(ctx)
+		}
+		// Of processes that start together on an empty database one makes the types.
+		if err := s.lock(ctx, gate); err != nil {
+			return err
+		}
+		if n, _, err := value[int64](ctx, s, countTypes); err != nil || n > 0 {
+			return err
+		}
+		if err := s.writeTypes(ctx, "system", nil, privilege.DefaultTypes(), sourceDefault, false); err != nil {
+			return err
+		}
+		return s.typeEverybody(ctx)
 	})
+}
+
+const (
+	countTypes = `SELECT COUNT(*) FROM user_types`
+	// Whoever was there before user types has the newcomers' one. The ids are of another form than all others, so they meet none.
+	typeUntyped = `INSERT INTO assignments (id, user_id, privilege, given_by, source, source_ref, reason, created_at, ended_by)
+SELECT id || '.type', id, ?, 'system', 'type', ?, '', created_at, '' FROM users WHERE user_type = '' AND deleted_at IS NULL`
+	nameUntyped = `UPDATE users SET user_type = ? WHERE user_type = ''`
+)
+
+func (s *Store) typeEverybody(ctx context.Context) error {
+	value, err := s.newcomersType(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := s.exec(ctx, typeUntyped, privilege.TypeNode(value), value); err != nil {
+		return err
+	}
+	_, err = s.exec(ctx, nameUntyped, value)
+	return err
 }
 
 type builtIn = struct{ Name, Label, Description string }

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/latchkey-idp/latchkey/store"
@@ -22,15 +23,28 @@ func TestMigrateUpAndDown(t *testing.T) {
 				have, know, err := s.SchemaVersion(ctx)
 				must(t, err)
 				equal(t, have, want, "version")
-				equal(t, know, 4, "known version")
+				equal(t, know, 5, "known version")
 			}
 			version(0)
 			if _, err := s.User(ctx, "x"); err == nil {
 				t.Error("an empty database answered")
 			}
 			must(t, s.Migrate(ctx))
-			version(4)
+			version(5)
 			user(t, s, "user")
+			// Somebody from before user types has the newcomers' one afterwards.
+			old := user(t, s, "trainer")
+			must(t, s.MigrateDown(ctx, 4))
+			version(4)
+			must(t, s.Migrate(ctx))
+			l, err := s.Live(ctx, old.ID)
+			must(t, err)
+			equal(t, l.User.UserType, "100", "type")
+			m, err := s.Model(ctx)
+			must(t, err)
+			equal(t, strings.Join(m.Effective(l, store.At(s.Now())), " "), "trainer user", "holds")
+			must(t, s.MigrateDown(ctx, 4))
+			version(4)
 			must(t, s.MigrateDown(ctx, 3))
 			version(3)
 			must(t, s.MigrateDown(ctx, 2))
@@ -66,7 +80,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 			is(t, s.Migrate(t.Context()), store.ErrSchemaNewer, "migrate")
 			have, want, err := s.SchemaVersion(t.Context())
 			must(t, err)
-			if have != 99 || want != 4 {
+			if have != 99 || want != 5 {
 				t.Errorf("version %d, %d", have, want)
 			}
 		})

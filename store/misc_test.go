@@ -271,7 +271,7 @@ func TestPurge(t *testing.T) {
 		}
 		list, err := s.Assignments(ctx, u.ID)
 		must(t, err)
-		equal(t, len(list), 2, "assignments, ended ones too")
+		equal(t, len(list), 3, "assignments, ended ones and the type too")
 		whole(t, s)
 		if c := s.Counts(); c.Upkeep == 0 {
 			t.Errorf("purge is not counted as upkeep: %+v", c)

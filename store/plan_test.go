@@ -24,8 +24,8 @@ func TestEveryLookupHasAnIndex(t *testing.T) {
 	queries := map[string]string{
 		"userByID": userByID, "userByEmail": userByEmail, "userByPhone": userByPhone, "userByUsername": userByUsername, "users": users, "live": live,
 		"disableUser": disableUser, "touchLogin": touchLogin, "password": password, "rehashPassword": rehashPassword, "setMustChange": setMustChange,
-		"oneTime": oneTime, "useOneTime": useOneTime, "assignmentHeld": assignmentHeld, "assignments": assignments, "endOverdue": endOverdue,
-		"othersHeld": othersHeld, "endAssignment": endAssignment, "endInclude": endInclude, "clientByID": clientByID, "clients": clients,
+		"oneTime": oneTime, "useOneTime": useOneTime, "assignments": assignments, "endOverdue": endOverdue,
+		"endAssignment": endAssignment, "endInclude": endInclude, "clientByID": clientByID, "clients": clients,
 		"deleteClient": deleteClient, "deleteClientConsents": deleteClientConsents, "deleteClientFlows": deleteClientFlows,
 		"deleteClientPending": deleteClientPending, "revokeClientGrants": revokeClientGrants, "grantByID": grantByID, "liveGrant": liveGrant,
 		"rotateGrant": rotateGrant, "extendGrant": extendGrant, "revokeGrant": revokeGrant, "grantsOf": grantsOf, "consent": consent,
@@ -45,6 +45,10 @@ func TestEveryLookupHasAnIndex(t *testing.T) {
 		"assignmentsHeld": assignmentsHeld, "reopenAssignment": reopenAssignment,
 		"messagesDue": messagesDue, "messageRefused": messageRefused, "expireMessages": expireMessages, "deleteMessagesTo": deleteMessagesTo,
 		"mailCode": mailCode, "tryMailCode": tryMailCode, "useMailCode": useMailCode,
+		"holdersOf": holdersOf, "endAssignmentsOf": endAssignmentsOf, "endIncludesOf": endIncludesOf, "endIncludedIn": endIncludedIn, "deletePrivilege": deletePrivilege,
+		"privilegeNamed": privilegeNamed, "endPower": endPower, "setUserType": setUserType, "endTypeOf": endTypeOf, "usersOfType": usersOfType,
+		"typeUntyped": typeUntyped, "nameUntyped": nameUntyped, "eraseUser": eraseUser, "deleteConsentsOf": deleteConsentsOf,
+		"deleteIdentitiesOf": deleteIdentitiesOf, "endAssignmentsHeld": endAssignmentsHeld, "closeDeletions": closeDeletions,
 	}
 	for _, p := range purges(s.Now(), s.conf) {
 		queries["purge "+p.table+" "+p.over] = p.query()
@@ -58,7 +62,7 @@ func TestEveryLookupHasAnIndex(t *testing.T) {
 				// walks the index backwards and stops at its limit
 			case strings.HasPrefix(step, "SCAN"), strings.Contains(step, "AUTOMATIC"),
 				strings.Contains(step, "TEMP B-TREE") && name != "assignments" && name != "grantsOf" && name != "sessionsOf" && name != "identitiesOf" &&
-					name != "adminCount" && name != "leaseMessages" && name != "assignmentsHeld" &&
+					name != "adminCount" && name != "leaseMessages" && name != "assignmentsHeld" && name != "holdersOf" &&
 					name != "identitiesByEmail" && name != "eventsOf" && name != "messages": // few rows of one person, sorted
 				t.Errorf("%s: %s\n%s", name, step, q)
 			}

@@ -1,10 +1,14 @@
 package store
 
 import (
+	"cmp"
 	"context"
+	"database/sql/driver"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/privilege"
 )
@@ -19,10 +23,46 @@ type Privilege struct {
 	CreatedAt   Time    `db:"created_at"`
 	UpdatedAt   Time    `db:"updated_at"`
 	DeletedAt   Time    `db:"deleted_at"`
+	Source      string  `db:"source"` // built-in, config (read-only elsewhere) or admin
+	Texts       Labels  `db:"texts"`
 	Includes    Strings `db:"-"` // names of the privileges it includes now
 }
 
-const privilegeColumns = "name, label, description, built_in, client_id, created_at, updated_at, deleted_at"
+// Label is what a privilege is called and said to be in a language.
+type Label struct {
+	Label       string `json:"label,omitempty"`
+	Description string `json:"description,omitempty"`
+}
+
+// Labels are translations by language tag.
+type Labels map[string]Label
+
+// Value implements driver.Valuer.
+func (l Labels) Value() (driver.Value, error) {
+	if len(l) == 0 {
+		return "{}", nil
+	}
+	b, err := json.Marshal(map[string]Label(l))
+	return string(b), err
+}
+
+// Scan implements sql.Scanner.
+func (l *Labels) Scan(v any) error { return scanJSON(v, (*map[string]Label)(l)) }
+
+// In is the privilege's label and description in a language, or as they are where nobody translated them.
+func (p *Privilege) In(lang string) (label, description string) {
+	t := p.Texts[lang]
+	return cmp.Or(t.Label, p.Label), cmp.Or(t.Description, p.Description)
+}
+
+// Where a privilege is declared.
+const (
+	PrivilegeBuiltIn = "built-in"
+	PrivilegeConfig  = "config"
+	PrivilegeAdmin   = "admin"
+)
+
+const privilegeColumns = "name, label, description, built_in, client_id, created_at, updated_at, deleted_at, source, texts"
 
 const (
 	privilegesAll  = `SELECT ` + privilegeColumns + ` FROM privileges ORDER BY name`
@@ -37,6 +77,12 @@ type include struct {
 
 // Privileges returns all not deleted, with their includes.
 func (s *Store) Privileges(ctx context.Context) ([]Privilege, error) {
+	list, err := s.allPrivileges(ctx)
+	return slices.DeleteFunc(list, func(p Privilege) bool { _, node := privilege.TypeOf(p.Name); return node }), err
+}
+
+// allPrivileges are Privileges and the nodes of user types.
+func (s *Store) allPrivileges(ctx context.Context) ([]Privilege, error) {
 	list, err := many[Privilege](ctx, s, privilegesLive)
 	if err != nil {
 		return nil, err
@@ -57,20 +103,6 @@ func (s *Store) Privileges(ctx context.Context) ([]Privilege, error) {
 	return list, nil
 }
 
-// graph reads the definitions, past the cache: the gate decides on what its transaction sees.
-func (s *Store) graph(ctx context.Context) (*privilege.Graph, error) {
-	list, err := s.Privileges(ctx)
-	if err != nil {
-		return nil, err
-	}
-	g, err := privilege.NewGraph(defs(list))
-	if err != nil {
-		// Missing or unreadable definitions fail closed.
-		return nil, fmt.Errorf("store: privileges: %w", err)
-	}
-	return g, nil
-}
-
 func defs(list []Privilege) []privilege.Def {
 	d := make([]privilege.Def, len(list))
 	for i, p := range list {
@@ -81,6 +113,25 @@ func defs(list []Privilege) []privilege.Def {
 
 var insertPrivilege = insertInto("privileges", privilegeColumns)
 
+// nameRests is how long a deleted privilege's name is nobody's: tokens and applications may still speak of the old one (security.md G4).
+const nameRests = 90 * 24 * time.Hour
+
+const revivePrivilege = `UPDATE privileges SET label = ?, description = ?, client_id = ?, created_at = ?, updated_at = ?, source = ?, texts = ?, deleted_at = NULL
+WHERE name = ? AND deleted_at IS NOT NULL AND deleted_at <= ? AND NOT built_in`
+
+// mayDefine asks for the permission to define privileges.
+func (s *Store) mayDefine(ctx context.Context, actorID string) error {
+	m, err := s.model(ctx)
+	if err != nil {
+		return err
+	}
+	a, err := s.actor(ctx, m, actorID, privilege.EditPrivileges)
+	if err == nil && !a.Operator && !(a.MayPass && m.Powers.May(a.Effective, privilege.AccessPrivileges)) {
+		err = forbidden(fmt.Errorf("%w: %s", privilege.ErrNoPower, privilege.EditPrivileges))
+	}
+	return err
+}
+
 // CreatePrivilege adds one, with its includes. A name that exists, or rests after a deletion, is ErrConflict; an unfit one ErrInvalid.
 func (s *Store) CreatePrivilege(ctx context.Context, actor string, p *Privilege) error {
 	if err := privilege.ValidName(p.Name); err != nil {
@@ -89,12 +140,20 @@ func (s *Store) CreatePrivilege(ctx context.Context, actor string, p *Privilege)
 	return s.Tx(ctx, func(ctx context.Context) error {
 		now := At(s.now(ctx))
 		next := *p
-		next.CreatedAt, next.UpdatedAt, next.DeletedAt = now, now, Time{}
+		next.CreatedAt, next.UpdatedAt, next.DeletedAt, next.Source = now, now, Time{}, cmp.Or(p.Source, PrivilegeAdmin)
 		fill(ctx, s, p, next)
 		if err := s.lock(ctx, gate); err != nil {
 			return err
 		}
-		if _, err := s.named(ctx, insertPrivilege, p); err != nil {
+		if err := s.mayDefine(ctx, actor); err != nil {
+			return err
+		}
+		// A name that rested long enough begins anew, with none of what it was.
+		revived, err := s.exec(ctx, revivePrivilege, next.Label, next.Description, next.ClientID, now, now, next.Source, next.Texts, next.Name, At(now.Add(-nameRests)))
+		if err == nil && revived == 0 {
+			_, err = s.named(ctx, insertPrivilege, p)
+		}
+		if err != nil {
 			if errors.Is(err, ErrConflict) {
 				return &FieldError{Field: "name", Err: ErrConflict}
 			}
@@ -110,19 +169,32 @@ func (s *Store) CreatePrivilege(ctx context.Context, actor string, p *Privilege)
 	})
 }
 
-const describePrivilege = `UPDATE privileges SET label = ?, description = ?, updated_at = ? WHERE name = ? AND deleted_at IS NULL`
+const (
+	describePrivilege = `UPDATE privileges SET label = ?, description = ?, texts = ?, source = ?, updated_at = ? WHERE name = ? AND deleted_at IS NULL`
+	privilegeNamed    = `SELECT ` + privilegeColumns + ` FROM privileges WHERE name = ? AND deleted_at IS NULL`
+)
 
-// DescribePrivilege changes what a privilege is called and said to be; the name in tokens never changes.
-func (s *Store) DescribePrivilege(ctx context.Context, actor, name, label, description string) error {
+// DescribePrivilege changes what a privilege is called and said to be, and its translations; the name in tokens never changes. source ""
+// leaves where it is declared.
+func (s *Store) DescribePrivilege(ctx context.Context, actor, name, label, description string, texts Labels, source string) error {
 	return s.Tx(ctx, func(ctx context.Context) error {
-		n, err := s.exec(ctx, describePrivilege, label, description, At(s.now(ctx)), name)
+		if err := s.mayDefine(ctx, actor); err != nil {
+			return err
+		}
+		p, err := one[Privilege](ctx, s, "privilege", privilegeNamed, name)
 		if err != nil {
 			return err
 		}
-		if n == 0 {
-			return fmt.Errorf("store: privilege %s: %w", name, ErrNotFound)
+		if _, node := privilege.TypeOf(name); node {
+			return errNotFound("privilege")
 		}
-		if err := s.Audit(ctx, actor, "privilege.describe", "privilege:"+name, map[string]string{"label": label, "description": description}); err != nil {
+		if err := p.editable(actor); err != nil {
+			return err
+		}
+		if _, err := s.exec(ctx, describePrivilege, label, description, texts, cmp.Or(source, p.Source), At(s.now(ctx)), name); err != nil {
+			return err
+		}
+		if err := s.Audit(ctx, actor, "privilege.describe", "privilege:"+name, map[string]any{"label": label, "description": description, "texts": texts}); err != nil {
 			return err
 		}
 		return s.changed(ctx)
@@ -135,31 +207,41 @@ const (
 )
 
 // SetIncludes replaces what a privilege includes. It refuses cycles and a depth above 64 (ErrInvalid), unknown names (ErrNotFound), cron
-// (R14), and whatever the actor may not confer: to include a privilege is to give it to every holder (security.md G2).
+// (R14), and whatever the actor may not do to each holder: to include a privilege is to give it to all of them (security.md G2).
 // One transaction at a time does this, so two that would make a cycle together cannot (G3).
 func (s *Store) SetIncludes(ctx context.Context, actor, name string, includes []string) error {
 	includes = slices.Compact(slices.Sorted(slices.Values(includes)))
 	return s.Tx(ctx, func(ctx context.Context) error {
 		return s.keepingAdmin(ctx, func(ctx context.Context) error {
-			list, err := s.Privileges(ctx)
+			list, err := s.allPrivileges(ctx)
 			if err != nil {
 				return err
 			}
 			i := slices.IndexFunc(list, func(p Privilege) bool { return p.Name == name })
-			if i < 0 {
+			if _, node := privilege.TypeOf(name); i < 0 || node {
 				return fmt.Errorf("store: privilege: %w", ErrNotFound)
 			}
-			before := list[i].Includes
-			added := without(includes, before)
-			if err := s.mayConfer(ctx, actor, "", append([]string{name}, added...)...); err != nil {
+			if err := list[i].editable(actor); err != nil {
 				return err
 			}
-			list[i].Includes = includes
-			if _, err := privilege.NewGraph(defs(list)); err != nil {
-				return invalid("includes", err.Error())
+			before := list[i].Includes
+			added, removed := without(includes, before), without(before, includes)
+			m, err := s.model(ctx)
+			if err != nil {
+				return err
+			}
+			for _, child := range added {
+				if !m.Graph.Has(child) {
+					return fmt.Errorf("store: privilege %q: %w", child, ErrNotFound)
+				}
+				if child == privilege.Cron {
+					return fmt.Errorf("store: cron is for machines: %w", ErrForbidden)
+				}
+			}
+			if _, err := s.allowEdit(ctx, m, actor, list, Edit{Privilege: name, Includes: includes}); err != nil {
+				return err
 			}
 			now := At(s.now(ctx))
-			removed := without(before, includes)
 			for _, child := range removed {
 				if _, err := s.exec(ctx, endInclude, now, actor, name, child); err != nil {
 					return err

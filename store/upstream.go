@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 	"strings"
+
+	"github.com/latchkey-idp/latchkey/internal/privilege"
 )
 
 // UpstreamSession is the upstream's side of a session that came through a connector.
@@ -98,25 +100,23 @@ func (s *Store) EndForeignConnectors(ctx context.Context, ways []string, reason 
 // ConnectorActor is who gives what a connector's claim rules give: store.Assignment.GivenBy and the actor in the audit log.
 func ConnectorActor(connector string) string { return "connector:" + connector }
 
-const assignmentsHeld = `SELECT ` + assignmentColumns + ` FROM assignments WHERE user_id = ? AND ended_at IS NULL ORDER BY created_at, id`
-
 // SyncUpstreamPrivileges makes what a connector's rules gave a person exactly names: what is missing is given, what is too much ends, in
-// one Tx and through the gate, as the operator who wrote the rules. It touches nothing that somebody else gave, and gives nothing the
-// person holds already. A name nobody defined, cron, and the end of the last administrator are left out, not refused: refused names them,
+// one Tx and through the gate, as the operator who wrote the rules. It touches nothing that somebody else gave: what a rule gives is a source of
+// its own, also beside another. A name nobody defined, cron, and the end of the last administrator are left out, not refused: refused names them,
 // and the sign-in goes on. Without a difference it is one read.
 func (s *Store) SyncUpstreamPrivileges(ctx context.Context, userID, connector string, names []string) (refused []string, err error) {
 	names = slices.Compact(slices.Sorted(slices.Values(names)))
 	giver := ConnectorActor(connector)
 	err = s.Tx(ctx, func(ctx context.Context) error {
 		refused = nil
-		add, end, err := s.upstreamDiff(ctx, userID, giver, names)
+		add, end, err := s.upstreamDiff(ctx, userID, connector, names)
 		if err != nil || len(add)+len(end) == 0 {
 			return err
 		}
 		if err := s.lock(ctx, gate); err != nil {
 			return err
 		}
-		if add, end, err = s.upstreamDiff(ctx, userID, giver, names); err != nil { // as it is under the lock
+		if add, end, err = s.upstreamDiff(ctx, userID, connector, names); err != nil { // as it is under the lock
 			return err
 		}
 		for _, a := range end {
@@ -126,14 +126,34 @@ func (s *Store) SyncUpstreamPrivileges(ctx context.Context, userID, connector st
 				return err
 			}
 		}
+		if len(add) == 0 {
+			return nil
+		}
+		m, err := s.model(ctx)
+		if err != nil {
+			return err
+		}
+		l, err := s.livePerson(ctx, userID)
+		if err != nil {
+			return err
+		}
 		for _, name := range add {
-			if err := s.mayConfer(ctx, "system", userID, name); errors.Is(err, ErrForbidden) || errors.Is(err, ErrNotFound) {
+			if _, node := privilege.TypeOf(name); node || !m.Graph.Has(name) {
+				refused = append(refused, name)
+				continue
+			}
+			after := append(l.holdings(), privilege.Holding{Privilege: name})
+			if err := s.allow(ctx, m, "system", privilege.EditUserPrivilege, l, after, m.Graph.Closure(name)); errors.Is(err, ErrForbidden) {
 				refused = append(refused, name)
 				continue
 			} else if err != nil {
 				return err
 			}
-			if err := s.giveUpstream(ctx, giver, userID, name); err != nil {
+			a := Assignment{UserID: userID, Privilege: name, GivenBy: giver, Source: SourceConnector, SourceRef: connector}
+			if err := s.give(ctx, m, &a); err != nil {
+				return err
+			}
+			if err := s.Audit(ctx, giver, "user.assign", "user:"+userID, map[string]any{"privilege": name}); err != nil {
 				return err
 			}
 		}
@@ -142,22 +162,20 @@ func (s *Store) SyncUpstreamPrivileges(ctx context.Context, userID, connector st
 	return refused, err
 }
 
-// upstreamDiff compares what giver's rules gave with what they give now.
-func (s *Store) upstreamDiff(ctx context.Context, userID, giver string, names []string) (add []string, end []Assignment, err error) {
-	now := s.now(ctx)
+// upstreamDiff compares what a connector's rules gave with what they give now.
+func (s *Store) upstreamDiff(ctx context.Context, userID, connector string, names []string) (add []string, end []Assignment, err error) {
 	held, err := many[Assignment](ctx, s, assignmentsHeld, userID)
 	if err != nil {
 		return nil, nil, err
 	}
+	held = slices.DeleteFunc(held, func(a Assignment) bool { return a.Source != SourceConnector || a.SourceRef != connector })
 	for _, a := range held {
-		if a.GivenBy == giver && !slices.Contains(names, a.Privilege) {
+		if !slices.Contains(names, a.Privilege) {
 			end = append(end, a)
 		}
 	}
 	for _, name := range names {
-		if !slices.ContainsFunc(held, func(a Assignment) bool {
-			return a.Privilege == name && (a.Until.IsZero() || now.Before(a.Until.Time))
-		}) {
+		if !slices.ContainsFunc(held, func(a Assignment) bool { return a.Privilege == name }) {
 			add = append(add, name)
 		}
 	}
@@ -187,26 +205,4 @@ func (s *Store) endUpstream(ctx context.Context, giver string, a Assignment) err
 		return ErrLastAdmin
 	}
 	return s.Audit(ctx, giver, "user.unassign", "user:"+a.UserID, map[string]string{"privilege": a.Privilege})
-}
-
-// giveUpstream gives one that the gate let through. The gate's lock is held.
-func (s *Store) giveUpstream(ctx context.Context, giver, userID, name string) error {
-	now := At(s.now(ctx))
-	if _, err := s.exec(ctx, endOverdue, userID, name, now); err != nil {
-		return err
-	}
-	a := Assignment{ID: newID(), UserID: userID, Privilege: name, GivenBy: giver, CreatedAt: now}
-	if _, err := s.named(ctx, insertAssignment, &a); err != nil {
-		return err
-	}
-	g, err := s.graph(ctx)
-	if err != nil {
-		return err
-	}
-	if slices.Contains(g.Closure(name), adminPrivilege) {
-		if err := s.lock(ctx, adminsEver); err != nil {
-			return err
-		}
-	}
-	return s.Audit(ctx, giver, "user.assign", "user:"+userID, map[string]any{"privilege": name})
 }

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/latchkey-idp/latchkey/internal/privilege"
 )
 
 // Address is the OIDC address claim (Core §5.1.1).
@@ -55,7 +57,7 @@ type User struct {
 	Locale          string  `db:"locale"`   // BCP 47
 	Zoneinfo        string  `db:"zoneinfo"` // IANA
 	Profile         Profile `db:"profile"`
-	UserType        string  `db:"user_type"` // "" = none
+	UserType        string  `db:"user_type"` // the value of a UserType; CreateUser and SetUserType write it
 	MustChange      bool    `db:"must_change_password"`
 	ValidFrom       Time    `db:"valid_from"`
 	ValidUntil      Time    `db:"valid_until"`
@@ -132,15 +134,25 @@ func (s *Store) CreateUser(ctx context.Context, u *User) error {
 	if u.ID == "" {
 		u.ID = newID()
 	}
-	now := At(s.now(ctx))
-	u.CreatedAt, u.UpdatedAt, u.Version = now, now, 1
-	_, err := s.named(ctx, insertUser, u)
-	return err
+	return s.Tx(ctx, func(ctx context.Context) error {
+		now := At(s.now(ctx))
+		value, err := s.newcomersType(ctx)
+		if err != nil {
+			return err
+		}
+		next := *u
+		next.CreatedAt, next.UpdatedAt, next.Version, next.UserType = now, now, 1, value
+		if _, err := s.named(ctx, insertUser, &next); err != nil {
+			return err
+		}
+		fill(ctx, s, u, next)
+		return s.giveType(ctx, "system", next.ID, value)
+	})
 }
 
 const updateUser = `UPDATE users SET username = :username, username_key = :username_key, email = :email, email_key = :email_key,
   email_verified_at = :email_verified_at, phone = :phone, phone_verified_at = :phone_verified_at, given_name = :given_name,
-  family_name = :family_name, locale = :locale, zoneinfo = :zoneinfo, profile = :profile, user_type = :user_type,
+  family_name = :family_name, locale = :locale, zoneinfo = :zoneinfo, profile = :profile,
   must_change_password = :must_change_password, valid_from = :valid_from, valid_until = :valid_until, updated_at = :updated_at, version = version + 1
 WHERE id = :id AND version = :version AND deleted_at IS NULL`
 
@@ -267,7 +279,7 @@ func (s *Store) DisableUser(ctx context.Context, actor, id, reason string) error
 			return fmt.Errorf("store: disable oneself: %w", ErrForbidden)
 		}
 		return s.keepingAdmin(ctx, func(ctx context.Context) error {
-			if err := s.mayManage(ctx, actor, id); err != nil {
+			if err := s.mayManage(ctx, actor, id, privilege.EditUserStatus); err != nil {
 				return err
 			}
 			now := At(s.now(ctx))
@@ -289,7 +301,7 @@ func (s *Store) EnableUser(ctx context.Context, actor, id string) error {
 		if err := s.lock(ctx, gate); err != nil {
 			return err
 		}
-		if err := s.mayManage(ctx, actor, id); err != nil {
+		if err := s.mayManage(ctx, actor, id, privilege.EditUserStatus); err != nil {
 			return err
 		}
 		n, err := s.exec(ctx, enableUser, At(s.now(ctx)), id)

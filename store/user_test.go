@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -149,14 +150,14 @@ func TestLiveIsOneStatement(t *testing.T) {
 		for _, h := range l.Holdings {
 			got[h.Privilege] = h
 		}
-		equal(t, len(got), 3, "holdings")
+		equal(t, len(got), 4, "holdings, the type among them")
 		equal(t, got["developer"], store.Holding{Privilege: "developer", From: c.In(time.Hour), Until: c.In(2 * time.Hour)}, "timed holding")
 		equal(t, got["user"], store.Holding{Privilege: "user"}, "untimed holding")
 
 		bare := user(t, s)
 		l, err = s.Live(ctx, bare.ID)
 		must(t, err)
-		equal(t, len(l.Holdings), 0, "holdings of nobody's")
+		equal(t, fmt.Sprint(l.Holdings[0].Privilege, len(l.Holdings)), "type/1001", "who was given nothing has the newcomers' type")
 		_, err = s.Live(ctx, "nobody")
 		is(t, err, store.ErrNotFound, "unknown")
 	})

@@ -105,6 +105,9 @@ func (b *Base) Languages() []Choice {
 	}
 	var out []Choice
 	for _, l := range b.set.texts.all {
+		if b.User != nil && l.lang != b.Lang && slices.Contains(b.User.HiddenLanguages, l.lang) {
+			continue
+		}
 		out = append(out, Choice{Value: l.lang, Label: l.name, Current: l.lang == b.Lang})
 	}
 	return out
@@ -120,7 +123,10 @@ func (b *Base) Themes() []Choice {
 }
 
 // Person is who an account chip shows.
-type Person struct{ Name, Email string }
+type Person struct {
+	Name, Email     string
+	HiddenLanguages []string // of their user type: left out of pickers, but for the one in use (R86)
+}
 
 // Display is the name, or the address where there is none.
 func (p Person) Display() string {

@@ -295,6 +295,7 @@ type AccountPage struct {
 	Username      string
 	Phone         string
 	UserType      string
+	ReadOnly      bool   // they may see and change nothing, but for their own sign-in
 	LastLogin     string // as Base.When prints it
 	Privileges    []PrivilegeLine
 	Sessions      []SessionLine

@@ -41,8 +41,24 @@ func (a *app) configCheck() *cobra.Command {
 			}
 			a.warn(warnings)
 			a.printf("%s is in order.\n", orElse(c.File(), "The configuration"))
+			a.typeChanges(c)
 			return nil
 		},
+	}
+}
+
+// typeChanges says how the user types differ from the defaults: each person has one of them.
+func (a *app) typeChanges(c *config.Config) {
+	list := c.TypeChanges()
+	if len(list) == 0 {
+		return
+	}
+	a.printf("\nUser types, compared with the defaults:\n")
+	for _, t := range list {
+		a.printf("  %-8s  %s %s\n", t.Kind, t.Value, t.Name)
+		for _, l := range t.Lines {
+			a.printf("            %s\n", printable(l))
+		}
 	}
 }
 

@@ -67,6 +67,27 @@ func (t *table) print() error {
 	return w.Flush()
 }
 
+// aligned sets rows in columns, without spaces at the ends of lines.
+func aligned(rows [][]string) []string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, r := range rows {
+		for i, c := range r {
+			if i > 0 {
+				fmt.Fprint(w, "\t")
+			}
+			fmt.Fprint(w, printable(c))
+		}
+		fmt.Fprintln(w)
+	}
+	_ = w.Flush() // to memory
+	lines := strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
+	for i := range lines {
+		lines[i] = strings.TrimRight(lines[i], " ")
+	}
+	return lines
+}
+
 // printable keeps what people typed into a form from steering the operator's terminal.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
@@ -89,6 +110,13 @@ func rfc3339(t time.Time) string {
 		return ""
 	}
 	return t.UTC().Format(time.RFC3339)
+}
+
+func from(s string) string {
+	if s == "" {
+		return ""
+	}
+	return ", from " + s
 }
 
 func until(s string) string {

@@ -19,13 +19,14 @@ const actor = "cli"
 
 func (a *app) userCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "user", Short: "People's accounts"}
-	return group(cmd, a.userCreate(), a.userList(), a.userShow(), a.userPasswd(), a.userDisable(), a.userEnable(), a.userGrant(), a.userRevoke(), a.userUnlink(), a.userErase(), a.userSetupLink())
+	return group(cmd, a.userCreate(), a.userList(), a.userShow(), a.userPasswd(), a.userDisable(), a.userEnable(), a.userGrant(), a.userRevoke(), a.userSetType(), a.userUnlink(), a.userErase(), a.userSetupLink())
 }
 
 func (a *app) userCreate() *cobra.Command {
 	var u store.User
 	var pw passwordFlags
 	var grants []string
+	var userType string
 	var verified bool
 	cmd := &cobra.Command{
 		Use: "create --email ADDRESS | --username NAME", Short: "Create an account",
@@ -44,6 +45,12 @@ With --no-password the account has none until "latchkey user passwd" gives it on
 			if err != nil {
 				return err
 			}
+			var kind *store.UserType
+			if userType != "" {
+				if kind, err = findType(ctx, c, userType); err != nil {
+					return err
+				}
+			}
 			err = c.Store.Tx(ctx, func(ctx context.Context) error {
 				if err := c.Store.CreateUser(ctx, &u); err != nil {
 					return err
@@ -54,6 +61,11 @@ With --no-password the account has none until "latchkey user passwd" gives it on
 				}
 				if phc != "" {
 					if err := c.Store.SetPassword(ctx, actor, u.ID, phc, pw.mustChange, ""); err != nil {
+						return err
+					}
+				}
+				if kind != nil {
+					if err := c.Store.SetUserType(ctx, actor, u.ID, kind.Value); err != nil {
 						return err
 					}
 				}
@@ -69,7 +81,14 @@ With --no-password the account has none until "latchkey user passwd" gives it on
 				return fieldProblem(err)
 			}
 			if a.json {
-				return a.printJSON(userView(&u, nil, c.Now()))
+				m, err := c.Store.Model(ctx)
+				if err != nil {
+					return err
+				}
+				if kind != nil {
+					u.UserType = kind.Value
+				}
+				return a.printJSON(userView(&u, nil, m, c.Now()))
 			}
 			a.printf("Created %s (%s).\n", u.Name(), u.ID)
 			return nil
@@ -82,6 +101,7 @@ With --no-password the account has none until "latchkey user passwd" gives it on
 	f.StringVar(&u.FamilyName, "family-name", "", "family name")
 	f.StringVar(&u.Locale, "locale", "", "language, such as en or de-CH")
 	f.BoolVar(&verified, "email-verified", false, "you know that the address is theirs")
+	f.StringVar(&userType, "type", "", "user type, by value or name (default: the one named user)")
 	f.StringSliceVar(&grants, "grant", nil, "privilege to give at once; may be repeated")
 	pw.add(cmd)
 	f.BoolVar(&pw.none, "no-password", false, "create the account without a password")
@@ -93,7 +113,11 @@ func (a *app) userList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "List the accounts", Args: args(),
 		RunE: a.console(func(ctx context.Context, c *server.Console, _ []string) error {
-			t := a.table("ID", "NAME", "E-MAIL", "USERNAME", "STATE", "LAST SIGN-IN")
+			m, err := c.Store.Model(ctx)
+			if err != nil {
+				return err
+			}
+			t := a.table("ID", "NAME", "E-MAIL", "USERNAME", "TYPE", "STATE", "LAST SIGN-IN")
 			now := c.Now()
 			for after := ""; ; {
 				page, err := c.Store.Users(ctx, after, 500)
@@ -105,8 +129,8 @@ func (a *app) userList() *cobra.Command {
 				}
 				after = page[len(page)-1].ID
 				for i := range page {
-					v := userView(&page[i], nil, now)
-					t.row(v, v.ID, v.Name, v.Email, v.Username, v.State, orDash(v.LastLogin))
+					v := userView(&page[i], nil, m, now)
+					t.row(v, v.ID, v.Name, v.Email, v.Username, v.UserType+" "+v.TypeName, v.State, orDash(v.LastLogin))
 				}
 			}
 			return t.print()
@@ -132,15 +156,19 @@ func (a *app) userShow() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			v := userView(u, as, c.Now())
+			m, err := c.Store.Model(ctx)
+			if err != nil {
+				return err
+			}
+			v := userView(u, as, m, c.Now())
 			v.Identities = identityViews(links, c.Connectors())
 			if a.json {
 				return a.printJSON(v)
 			}
-			a.pairs("ID", v.ID, "Name", v.Name, "E-mail", v.Email, "Username", v.Username, "State", v.State,
+			a.pairs("ID", v.ID, "Name", v.Name, "E-mail", v.Email, "Username", v.Username, "Type", typeText(v), "State", v.State,
 				"Created", v.Created, "Last sign-in", orDash(v.LastLogin))
 			for _, p := range v.Privileges {
-				a.printf("  %-16s given by %s on %s%s\n", p.Privilege, p.GivenBy, p.Created, until(p.Until))
+				a.printf("  %-16s %s on %s%s%s\n", p.Privilege, p.source(), p.Created, from(p.From), until(p.Until))
 			}
 			a.printIdentities(v.Identities)
 			return nil
@@ -252,38 +280,6 @@ func (a *app) userGrant() *cobra.Command {
 	return cmd
 }
 
-func (a *app) userRevoke() *cobra.Command {
-	return &cobra.Command{
-		Use: "revoke USER PRIVILEGE...", Short: "Take privileges away", Args: args("USER", "PRIVILEGE..."),
-		RunE: a.console(func(ctx context.Context, c *server.Console, args []string) error {
-			u, err := findUser(ctx, c, args[0])
-			if err != nil {
-				return err
-			}
-			err = c.Store.Tx(ctx, func(ctx context.Context) error {
-				for _, p := range args[1:] {
-					switch err := c.Store.Unassign(ctx, actor, u.ID, p); {
-					case errors.Is(err, store.ErrLastAdmin):
-						return fmt.Errorf("%s is the last administrator who can sign in; make another one first", u.Name())
-					case errors.Is(err, store.ErrLastPrivilege):
-						return fmt.Errorf("%s is the last privilege of %s, and nobody can have none; give another one first, or disable the account", p, u.Name())
-					case errors.Is(err, store.ErrNotFound):
-						return fmt.Errorf("%s does not hold %s", u.Name(), p)
-					case err != nil:
-						return err
-					}
-				}
-				return nil
-			})
-			if err != nil {
-				return err
-			}
-			a.printf("%s no longer holds %s.\n", u.Name(), strings.Join(args[1:], ", "))
-			return nil
-		}),
-	}
-}
-
 func (a *app) userSetupLink() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "setup-link", Short: "Make a new one-time link through which an administrator is created", Args: args(),
@@ -361,6 +357,9 @@ type userJSON struct {
 	Email      string           `json:"email"`
 	Verified   bool             `json:"email_verified"`
 	Username   string           `json:"username"`
+	UserType   string           `json:"user_type"`      // its value
+	TypeName   string           `json:"user_type_name"` // as tokens say; "" = a type that is not there (no rights)
+	ReadOnly   bool             `json:"readonly"`
 	State      string           `json:"state"` // active disabled awaiting_approval deleted not_yet ended
 	MustChange bool             `json:"must_change_password"`
 	Created    string           `json:"created_at"`
@@ -371,6 +370,8 @@ type userJSON struct {
 
 type assignmentJSON struct {
 	Privilege string `json:"privilege"`
+	Source    string `json:"source"`               // person, connector, type, invite, request, import
+	SourceRef string `json:"source_ref,omitempty"` // the connector, the type's value
 	GivenBy   string `json:"given_by"`
 	Reason    string `json:"reason,omitempty"`
 	Created   string `json:"created_at"`
@@ -378,9 +379,12 @@ type assignmentJSON struct {
 	Until     string `json:"until,omitempty"`
 }
 
-func userView(u *store.User, as []store.Assignment, now time.Time) userJSON {
+func userView(u *store.User, as []store.Assignment, m *store.Model, now time.Time) userJSON {
 	v := userJSON{ID: u.ID, Name: u.Name(), Email: u.Email, Verified: !u.EmailVerifiedAt.IsZero(), Username: u.Username, State: "active",
-		MustChange: u.MustChange, Created: rfc3339(u.CreatedAt.Time), LastLogin: rfc3339(u.LastLoginAt.Time)}
+		UserType: u.UserType, ReadOnly: m.ReadOnly(u), MustChange: u.MustChange, Created: rfc3339(u.CreatedAt.Time), LastLogin: rfc3339(u.LastLoginAt.Time)}
+	if t := m.Type(u.UserType); t != nil {
+		v.TypeName = t.Name()
+	}
 	switch {
 	case !u.DeletedAt.IsZero():
 		v.State = "deleted"
@@ -397,8 +401,29 @@ func userView(u *store.User, as []store.Assignment, now time.Time) userJSON {
 		if !a.EndedAt.IsZero() {
 			continue
 		}
-		v.Privileges = append(v.Privileges, assignmentJSON{a.Privilege, a.GivenBy, a.Reason, rfc3339(a.CreatedAt.Time), rfc3339(a.From.Time), rfc3339(a.Until.Time)})
+		name := a.Privilege
+		if a.Source == store.SourceType { // assigned is the type; what people want to know is what it brings
+			t := m.Type(a.SourceRef)
+			if t == nil || t.Privilege == "" {
+				continue
+			}
+			name = t.Privilege
+		}
+		v.Privileges = append(v.Privileges, assignmentJSON{name, a.Source, a.SourceRef, a.GivenBy, a.Reason, rfc3339(a.CreatedAt.Time), rfc3339(a.From.Time), rfc3339(a.Until.Time)})
 	}
-	slices.SortFunc(v.Privileges, func(x, y assignmentJSON) int { return strings.Compare(x.Privilege, y.Privilege) })
+	slices.SortStableFunc(v.Privileges, func(x, y assignmentJSON) int { return strings.Compare(x.Privilege, y.Privilege) })
 	return v
+}
+
+// source says where an assignment comes from.
+func (a *assignmentJSON) source() string {
+	switch a.Source {
+	case store.SourceConnector:
+		return "by the rules of the connector " + a.SourceRef
+	case store.SourceType:
+		return "with the user type " + a.SourceRef
+	case store.SourceInvite, store.SourceRequest, store.SourceImport:
+		return "given by " + a.GivenBy + " through an " + a.Source
+	}
+	return "given by " + a.GivenBy
 }

@@ -32,6 +32,8 @@ func (r *reader) check() {
 	r.choice("log.format", c.Log.Format, "json", "text")
 	r.choice("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	known := r.checkPrivileges()
+	r.checkRights(known)
+	r.checkDebug()
 	r.checkConnectors(known)
 	r.checkClients(known)
 }

@@ -166,6 +166,7 @@ func (r *reader) checkClientUse(c *Client, path string) {
 	r.choice(at("access_token_format"), c.AccessTokenFormat, "jwt", "opaque")
 	r.choice(at("refresh_rotation"), c.RefreshRotation, "auto", "always", "never")
 	r.choice(at("refresh_tokens"), c.RefreshTokens, "offline", "session")
+	r.choice(at("privileges_format"), c.PrivilegesFormat, "array", "string")
 	r.choice(at("introspect"), c.Introspect, "own", "resources", "any")
 	r.list(at("grant_types"), c.GrantTypes, func(p, g string) { r.choice(p, g, "authorization_code", "refresh_token", "client_credentials") })
 	r.list(at("response_types"), c.ResponseTypes, func(p, t string) { r.choice(p, t, "code") })

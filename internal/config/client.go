@@ -71,6 +71,12 @@ type Client struct {
 	VisiblePrivileges []string `yaml:"visible_privileges"`
 	// PrivilegesClaim is another name for the claim privileges; dots nest: realm_access.roles.
 	PrivilegesClaim string `yaml:"privileges_claim"`
+	// PrivilegesFormat of that claim is array, or string: the names separated by spaces.
+	PrivilegesFormat string `yaml:"privileges_format"`
+	// PrivilegesStrip tells the client its own roles without its id: editor for crm:editor. A general privilege of the same name is then left out.
+	PrivilegesStrip bool `yaml:"privileges_strip_prefix"`
+	// DebugPermissions logs every check of required_privileges, for the actions of debug_permissions; in development only.
+	DebugPermissions bool `yaml:"debug_permissions"`
 	// Connectors are the ways to sign in that it takes, password among them; [] = all.
 	Connectors []string `yaml:"connectors"`
 	// DefaultConnector is where people are sent at once to sign in; empty = they choose, unless there is one way only.

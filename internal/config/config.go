@@ -59,8 +59,17 @@ type Config struct {
 	// Privileges are defined here beside the seven built in, by name: ^[a-z][a-z0-9_-]{0,49}$, or client:role for a client's own.
 	// Naming one of the seven adds includes to it, or gives it another label or description.
 	Privileges map[string]Privilege `yaml:"privileges"`
+	// UserTypes are added to the three defaults (000 anonymous, 100 user, 900 admin), or take the place of one with the same value. One that
+	// people have cannot go.
+	UserTypes []UserType `yaml:"user_types"`
+	// Permissions say what privileges let people do within Latchkey: privilege → names of permissions. Those of admin, developer and user are fixed.
+	Permissions map[string][]string `yaml:"permissions"`
+	// Delegations narrow what holders of a privilege may pass on; without any that names something they hold, it is whatever they hold.
+	Delegations []Delegation `yaml:"delegations"`
 	// Clients are the applications that are registered by this file. What stands here cannot be changed elsewhere.
 	Clients []Client `yaml:"clients"`
+	// DebugPermissions are the actions of which each check is logged, for clients that have the flag too: sign_in, refresh. Development only.
+	DebugPermissions []string `yaml:"debug_permissions"`
 	// Sessions is how long a sign-in at Latchkey itself lasts.
 	Sessions Sessions `yaml:"sessions"`
 	// Tokens is how long codes and tokens live.
@@ -169,6 +178,16 @@ type Privilege struct {
 	Description string `yaml:"description"`
 	// Includes are the privileges that come with it.
 	Includes []string `yaml:"includes"`
+	// Texts are label and description in other languages.
+	Texts map[string]Text `yaml:"texts"`
+}
+
+// Text is what a privilege is called in a language.
+type Text struct {
+	// Label is what people read; empty = the one above.
+	Label string `yaml:"label"`
+	// Description says what it is for; empty = the one above.
+	Description string `yaml:"description"`
 }
 
 // Sessions is how long a sign-in at Latchkey itself lasts. Those that begin after a change have the new lengths.

@@ -62,5 +62,6 @@ func clientDefaults() Client {
 		RequirePKCE:       true,
 		Introspect:        "own",
 		PrivilegesClaim:   "privileges",
+		PrivilegesFormat:  "array",
 	}
 }

@@ -83,14 +83,14 @@ func exampleKeys(t *testing.T) map[string]string {
 		es, _ := entries(n)
 		for _, e := range es {
 			key := e.key
-			if path == "privileges" {
+			if path == "privileges" || path == "privileges.*.texts" {
 				key = "*"
 			}
 			p := join(path, key)
 			if comment := above(e.at.line); keys[p] == "" {
 				keys[p] = comment
 			}
-			if p != "connectors[].params" { // names of the operator's choice
+			if p != "connectors[].params" && p != "permissions" && p != "user_types[].texts" { // names of the operator's choice
 				walk(e.value, p)
 			}
 		}
@@ -110,8 +110,14 @@ func fieldsOf(v reflect.Value, path string, out map[string]reflect.Value) {
 			fieldsOf(reflect.ValueOf(clientDefaults()), p+"[]", out)
 		case []Connector:
 			fieldsOf(reflect.ValueOf(connectorDefaults()), p+"[]", out)
+		case []UserType:
+			fieldsOf(reflect.ValueOf(UserType{}), p+"[]", out)
+		case []Delegation:
+			fieldsOf(reflect.ValueOf(Delegation{}), p+"[]", out)
 		case []ClaimRule:
 			fieldsOf(reflect.ValueOf(ClaimRule{}), p+"[]", out)
+		case map[string]Text:
+			fieldsOf(reflect.ValueOf(Text{}), p+".*", out)
 		case map[string]Privilege:
 			fieldsOf(reflect.ValueOf(Privilege{}), p+".*", out)
 		default:
@@ -171,7 +177,7 @@ func TestExample_IsCompleteAndStatesDefaults(t *testing.T) {
 		t.Errorf("only %d defaults were compared", checked)
 	}
 	for p := range keys {
-		if _, ok := fields[p]; !ok && p != "privileges.*" {
+		if _, ok := fields[p]; !ok && p != "privileges.*" && p != "privileges.*.texts.*" {
 			t.Errorf("config.example.yaml has %s, which is no key", p)
 		}
 	}
@@ -180,7 +186,7 @@ func TestExample_IsCompleteAndStatesDefaults(t *testing.T) {
 // TestReference: the doc comments of the fields are the reference, so every key has one.
 func TestReference_EveryKeyIsDocumented(t *testing.T) {
 	t.Parallel()
-	for _, file := range []string{"config.go", "client.go", "connector.go", "mail.go"} {
+	for _, file := range []string{"config.go", "client.go", "connector.go", "mail.go", "rights.go"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

@@ -57,6 +57,36 @@ func (p *printer) value(v reflect.Value, indent string) {
 		p.items(len(x), func(i int) {
 			p.item(v.Index(i), indent, reflect.ValueOf(connectorDefaults()), func(key string) bool { return !x[i].has(key) })
 		})
+	case []UserType:
+		p.items(len(x), func(i int) { p.item(v.Index(i), indent, reflect.ValueOf(UserType{}), nil) })
+	case []Delegation:
+		p.items(len(x), func(i int) { p.item(v.Index(i), indent, reflect.ValueOf(Delegation{}), nil) })
+	case map[string][]string:
+		if len(x) == 0 {
+			p.b.WriteString(" {}\n")
+			return
+		}
+		p.b.WriteString("\n")
+		for _, name := range slices.Sorted(maps.Keys(x)) {
+			p.b.WriteString(indent + "  " + quote(name) + ": [")
+			for i, s := range x[name] {
+				if i > 0 {
+					p.b.WriteString(", ")
+				}
+				p.b.WriteString(quote(s))
+			}
+			p.b.WriteString("]\n")
+		}
+	case map[string]Text:
+		if len(x) == 0 {
+			p.b.WriteString(" {}\n")
+			return
+		}
+		p.b.WriteString("\n")
+		for _, name := range slices.Sorted(maps.Keys(x)) {
+			p.b.WriteString(indent + "  " + quote(name) + ":\n")
+			p.block(reflect.ValueOf(x[name]), indent+"    ", reflect.Value{})
+		}
 	case []ClaimRule:
 		p.items(len(x), func(i int) { p.item(v.Index(i), indent, reflect.ValueOf(ClaimRule{}), nil) })
 	case map[string]string:

@@ -85,10 +85,8 @@ func (g *Graph) Allowed(a Actor, e Effect) error {
 	if holds(a.Effective, Admin) {
 		return nil
 	}
-	for _, n := range e.Before {
-		if n != User && !holds(a.Effective, n) {
-			return fmt.Errorf("%w: %s", ErrProtected, n)
-		}
+	if n := Lacks(a.Effective, e.Before); n != "" {
+		return fmt.Errorf("%w: %s", ErrProtected, n)
 	}
 	for _, n := range changed {
 		if n != User && !holds(a.Effective, n) {
@@ -112,6 +110,20 @@ func (g *Graph) Allowed(a Actor, e Effect) error {
 		}
 	}
 	return nil
+}
+
+// Lacks is the first privilege of a person that an actor does not hold, "" when there is none: power over somebody's account is power to be
+// them (R96). A holder of admin lacks nothing. Both are sorted effective closures.
+func Lacks(actor, person []string) string {
+	if holds(actor, Admin) {
+		return ""
+	}
+	for _, n := range person {
+		if n != User && !holds(actor, n) {
+			return n
+		}
+	}
+	return ""
 }
 
 // Radius is what a change would do, over everybody it touches.
@@ -148,10 +160,10 @@ func merge(a, b []string) []string {
 func (r Radius) String() string {
 	var parts []string
 	if r.Gain > 0 {
-		parts = append(parts, fmt.Sprintf("%s gain %s", people(r.Gain), strings.Join(r.Gained, ", ")))
+		parts = append(parts, people(r.Gain, "gain")+strings.Join(r.Gained, ", "))
 	}
 	if r.Lose > 0 {
-		parts = append(parts, fmt.Sprintf("%s lose %s", people(r.Lose), strings.Join(r.Lost, ", ")))
+		parts = append(parts, people(r.Lose, "lose")+strings.Join(r.Lost, ", "))
 	}
 	if len(parts) == 0 {
 		return "nobody gains or loses anything"
@@ -159,9 +171,9 @@ func (r Radius) String() string {
 	return strings.Join(parts, "; ")
 }
 
-func people(n int) string {
+func people(n int, do string) string {
 	if n == 1 {
-		return "1 person"
+		return "1 person " + do + "s "
 	}
-	return fmt.Sprintf("%d people", n)
+	return fmt.Sprintf("%d people %s ", n, do)
 }

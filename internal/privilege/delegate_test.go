@@ -72,7 +72,7 @@ func TestRadius(t *testing.T) {
 	r.Add(Effect{Before: []string{"a"}, After: []string{"a", "c"}}, 1)
 	r.Add(Effect{Before: []string{"a", "z"}, After: []string{"a"}}, 1)
 	r.Add(Effect{Before: []string{"a"}, After: []string{"a"}}, 1000)
-	if r.String() != "37 people gain b, c; 1 person lose z" || r.People != 38 {
+	if r.String() != "37 people gain b, c; 1 person loses z" || r.People != 38 {
 		t.Error(r)
 	}
 }

@@ -1,11 +1,13 @@
 // Package sampleapp is a small web application that leaves its sign-in to Latchkey: what `latchkey demo` shows a newcomer, and a
 // pattern to copy from. Of this module it uses nothing but the public package relying.
 //
-// It keeps no data. Every page works without script.
+// Each of its pages shows one way of screening people; docs/applications.md explains them. What people write into it is kept in memory and
+// gone with the process. Every page works without script.
 package sampleapp
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -16,6 +18,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -23,11 +26,13 @@ import (
 	"github.com/latchkey-idp/latchkey/relying"
 )
 
-// Config of the application. All but the last three are required.
+// Config of the application. Issuer, ClientID, ClientSecret and BaseURL are required.
 type Config struct {
 	Issuer                 string
 	ClientID, ClientSecret string
-	BaseURL                string // this application's own address, scheme://host[:port]
+	BaseURL                string        // this application's own address, scheme://host[:port]
+	ExitURL                string        // where people go who do not want to log in; default: BaseURL
+	Recheck                time.Duration // how old what is known of a person may be; default: 5 seconds
 	HTTPClient             *http.Client
 	Logger                 *slog.Logger
 	Now                    func() time.Time
@@ -39,6 +44,16 @@ func RedirectURL(baseURL string) string { return strings.TrimSuffix(baseURL, "/"
 // PostLogoutURL is the post-logout redirect URI to register for an application at baseURL.
 func PostLogoutURL(baseURL string) string { return strings.TrimSuffix(baseURL, "/") + "/signed-out" }
 
+// BackChannelLogoutURL is where an application at baseURL is told of ended sessions (backchannel_logout_uri).
+func BackChannelLogoutURL(baseURL string) string {
+	return strings.TrimSuffix(baseURL, "/") + "/backchannel-logout"
+}
+
+// Resource is the name of the API of an application at baseURL, to register as its resource: its access tokens have it as audience.
+func Resource(baseURL string) string { return strings.TrimSuffix(baseURL, "/") + "/api" }
+
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9._+@-]+$`)
+
 //go:embed html/*.html
 var html embed.FS
 
@@ -48,6 +63,7 @@ var css []byte
 type app struct {
 	cfg     Config
 	rp      *relying.Client
+	shelf   *shelf
 	pages   map[string]*template.Template
 	cssPath string
 	csp     string
@@ -60,8 +76,9 @@ type page struct {
 	Issuer  string
 	Path    string
 	Who     *relying.Info // nil: signed out
-	IsAdmin bool
-	LoginTo string // the sign-in link, coming back to this page
+	LoginTo string        // the sign-in link, coming back to this page
+	Exit    string
+	Account string // what the command line calls the person
 	Body    any
 }
 
@@ -74,9 +91,22 @@ func New(c Config) (http.Handler, error) {
 	if c.BaseURL == "" {
 		return nil, errors.New("sampleapp: BaseURL is empty")
 	}
+	if c.ExitURL == "" {
+		c.ExitURL = strings.TrimSuffix(c.BaseURL, "/") + "/"
+	} else if u, err := url.Parse(c.ExitURL); err != nil || u.Scheme != "https" && u.Scheme != "http" {
+		return nil, fmt.Errorf("sampleapp: ExitURL %q is not an address of the web", c.ExitURL)
+	}
+	c.Recheck = cmp.Or(c.Recheck, 5*time.Second)
+	if c.HTTPClient == nil {
+		c.HTTPClient = &http.Client{Timeout: 10 * time.Second}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
 	sum := sha256.Sum256(css)
 	a := &app{
 		cfg:     c,
+		shelf:   newShelf(),
 		pages:   map[string]*template.Template{},
 		cssPath: "/static/" + hex.EncodeToString(sum[:6]) + "/app.css",
 		// form-action names the provider because signing out is a form that ends there.
@@ -87,7 +117,8 @@ func New(c Config) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sampleapp: %w", err)
 	}
-	for _, name := range []string{"home", "about", "you", "members", "admin", "noaccess", "sorry", "signedout", "failed", "notfound"} {
+	for _, name := range []string{"home", "about", "you", "members", "admin", "noaccess", "sorry", "signedout", "failed", "notfound",
+		"greeting", "lessons", "interview", "turnedaway", "bell", "notes", "api"} {
 		t, err := layout.Clone()
 		if err == nil {
 			t, err = t.ParseFS(html, "html/"+name+".html")
@@ -104,22 +135,61 @@ func New(c Config) (http.Handler, error) {
 		SignedOut:  http.HandlerFunc(a.sorry),
 		NoAccess:   http.HandlerFunc(a.noAccess),
 		Failed:     a.failed,
+		Recheck:    c.Recheck,
 		HTTPClient: c.HTTPClient, Logger: c.Logger, Now: c.Now,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("sampleapp: %w", err)
 	}
+	api := relying.APIConfig{Issuer: c.Issuer, Audience: Resource(c.BaseURL), HTTPClient: c.HTTPClient, Logger: c.Logger, Now: c.Now}
+	byToken, err := relying.NewAPI(api)
+	if err != nil {
+		return nil, fmt.Errorf("sampleapp: %w", err)
+	}
+	api.Introspect, api.ClientID, api.ClientSecret = relying.IntrospectAlways, c.ClientID, c.ClientSecret
+	byLatchkey, err := relying.NewAPI(api)
+	if err != nil {
+		return nil, fmt.Errorf("sampleapp: %w", err)
+	}
+	rp, page := a.rp, func(h http.HandlerFunc) http.Handler { return h }
+
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", a.show("home", "Home"))
-	mux.HandleFunc("GET /about", a.show("about", "About"))
-	mux.HandleFunc("GET /signed-out", a.show("signedout", "Signed out"))
-	mux.Handle("GET /you", a.rp.RequireLogin(http.HandlerFunc(a.you)))
-	mux.Handle("GET /members", a.rp.RequireLogin(a.show("members", "Members")))
-	mux.Handle("GET /admin", a.rp.RequirePrivilege("admin")(a.show("admin", "Control room")))
+	mux.Handle("GET /{$}", a.show("home", "Home"))
+	mux.Handle("GET /about", a.show("about", "About"))
+	mux.Handle("GET /signed-out", a.show("signedout", "Signed out"))
 	mux.HandleFunc("GET /me", me)
-	mux.Handle("GET /login", a.rp.Login())
-	mux.Handle("GET /callback", a.rp.Callback())
-	mux.Handle("POST /logout", a.rp.Logout())
+
+	mux.Handle("GET /you", rp.RequireLogin(page(a.you)))
+	mux.Handle("GET /members", rp.RequireLogin(a.show("members", "Members")))
+	mux.Handle("GET /lessons", rp.RequirePrivilege("trainer", "customer")(page(a.lessons)))
+	mux.Handle("GET /greeting", rp.RequireLogin(a.show("greeting", "Greeting")))
+	mux.Handle("GET /interview", rp.RequireLogin(page(a.interview)))
+	mux.Handle("GET /admin", rp.RequirePrivilege("admin")(a.show("admin", "Control room")))
+
+	mux.Handle("GET /bell", rp.RequirePrivilege("trainer", "customer")(page(a.bell)))
+	mux.Handle("GET /actions/ring", rp.RequirePrivilege("trainer", "customer")(page(a.ring)))
+	mux.Handle("POST /bell", a.own(rp.RequirePrivilege("trainer", "customer")(rp.RequireWrite(page(a.ring)))))
+
+	add := page(a.addNote)
+	ifTheyMay := rp.RequireWrite(add)
+	mux.HandleFunc("GET /notes", a.notes)
+	mux.Handle("POST /notes", a.own(page(func(w http.ResponseWriter, r *http.Request) {
+		if relying.UserLoggedIn(r.Context()) {
+			ifTheyMay.ServeHTTP(w, r)
+			return
+		}
+		add.ServeHTTP(w, r)
+	})))
+
+	mux.Handle("GET /api", rp.RequireLogin(page(a.callAPI)))
+	mux.Handle("GET /api/me", byToken.RequireToken(page(apiMe)))
+	mux.Handle("GET /api/lessons", byToken.RequirePrivilege("trainer")(page(apiLessons)))
+	mux.Handle("GET /api/now/lessons", byLatchkey.RequirePrivilege("trainer")(page(apiLessons)))
+
+	mux.Handle("GET /login", rp.Login())
+	mux.Handle("GET /callback", rp.Callback())
+	mux.Handle("POST /logout", rp.Logout())
+	mux.Handle("POST /backchannel-logout", rp.BackChannelLogout())
 	mux.HandleFunc("GET "+a.cssPath, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/css; charset=utf-8")
 		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
@@ -128,7 +198,16 @@ func New(c Config) (http.Handler, error) {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		a.render(w, r, http.StatusNotFound, "notfound", "Page not found", nil)
 	})
-	return a.headers(a.rp.Screen(mux)), nil
+	return a.headers(a.rp.Screen(a.adopt(mux))), nil
+}
+
+// own refuses forms of other sites.
+func (a *app) own(next http.Handler) http.Handler {
+	p := http.NewCrossOriginProtection()
+	p.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.failed(w, r, &relying.Error{Status: http.StatusForbidden, Code: relying.CodeInvalid, Err: errors.New("a form of another site")})
+	}))
+	return p.Handler(next)
 }
 
 func (a *app) headers(next http.Handler) http.Handler {
@@ -146,10 +225,13 @@ func (a *app) render(w http.ResponseWriter, r *http.Request, status int, name, t
 	p := page{
 		CSS: a.cssPath, Title: title, Issuer: a.cfg.Issuer, Path: r.URL.Path, Body: body,
 		LoginTo: "/login?" + url.Values{"return": {returnPath(r)}}.Encode(),
-		IsAdmin: relying.UserHasPrivilege(r.Context(), "admin"),
+		Exit:    a.cfg.ExitURL,
 	}
 	if who, ok := relying.UserInfo(r.Context()); ok {
-		p.Who = &who
+		p.Who, p.Account = &who, cmp.Or(who.Email, who.Username)
+		if !plainWord.MatchString(p.Account) { // it goes into a command line
+			p.Account = who.Subject
+		}
 	}
 	var b bytes.Buffer
 	if err := a.pages[name].Execute(&b, p); err != nil {
@@ -170,7 +252,7 @@ func returnPath(r *http.Request) string {
 	case "/", "/callback", "/signed-out", "/logout", "/login":
 		return "/you"
 	}
-	return r.URL.RequestURI()
+	return relying.ReturnTo(r)
 }
 
 func (a *app) show(name, title string) http.HandlerFunc {
@@ -182,7 +264,8 @@ func (a *app) sorry(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *app) noAccess(w http.ResponseWriter, r *http.Request) {
-	a.render(w, r, http.StatusForbidden, "noaccess", "No access", nil)
+	why, _ := relying.RefusalOf(r.Context())
+	a.render(w, r, http.StatusForbidden, "noaccess", "No access", why)
 }
 
 func (a *app) failed(w http.ResponseWriter, r *http.Request, e *relying.Error) {

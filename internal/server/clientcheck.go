@@ -55,6 +55,7 @@ func CheckClient(id string, m store.ClientMetadata, known func(string) bool) err
 	oneOf("refresh_rotation", m.RefreshRotation, "auto", "always", "never")
 	oneOf("refresh_tokens", m.RefreshTokens, "offline", "session")
 	oneOf("introspect", m.Introspect, "resources", "any")
+	oneOf("privileges_format", m.PrivilegesFormat, "array", "string")
 
 	public := m.TokenEndpointAuth == "none"
 	if public && slices.Contains(grants, "client_credentials") {

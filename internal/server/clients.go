@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -147,12 +148,10 @@ func sameMetadata(a, b store.ClientMetadata) bool {
 	return err1 == nil && err2 == nil && string(x) == string(y)
 }
 
-// syncPrivileges creates what the file defines and is not there, brings labels and descriptions up to date, then sets what each includes. One that left the file stays: people
-// may hold it, and a role that vanishes with a line of text would be a surprise.
+// syncPrivileges creates what the file defines and is not there, brings labels and descriptions up to date, then sets what each
+// includes. One that left the file stays, now an administrator's to change: people may hold it, and a role that vanishes with a line of
+// text would be a surprise.
 func syncPrivileges(ctx context.Context, st *store.Store, file map[string]config.Privilege) error {
-	if len(file) == 0 {
-		return nil
-	}
 	rows, err := st.Privileges(ctx)
 	if err != nil {
 		return fmt.Errorf("server: read privileges: %w", err)
@@ -160,14 +159,23 @@ func syncPrivileges(ctx context.Context, st *store.Store, file map[string]config
 	have := map[string]store.Privilege{}
 	for _, p := range rows {
 		have[p.Name] = p
+		if _, declared := file[p.Name]; !declared && p.Source == store.PrivilegeConfig {
+			if err := st.DescribePrivilege(ctx, actorSystem, p.Name, p.Label, p.Description, p.Texts, store.PrivilegeAdmin); err != nil {
+				return fmt.Errorf("server: privilege %s left the file: %w", p.Name, err)
+			}
+		}
 	}
 	names := slices.Sorted(maps.Keys(file))
 	for _, name := range names {
 		f := file[name]
 		if old, ok := have[name]; ok {
 			label, text := cmp.Or(f.Label, old.Label), cmp.Or(f.Description, old.Description)
-			if label != old.Label || text != old.Description {
-				if err := st.DescribePrivilege(ctx, actorSystem, name, label, text); err != nil {
+			texts, source := labelsOf(f.Texts), store.PrivilegeConfig
+			if old.BuiltIn {
+				source = store.PrivilegeBuiltIn
+			}
+			if label != old.Label || text != old.Description || !maps.Equal(texts, old.Texts) || source != old.Source {
+				if err := st.DescribePrivilege(ctx, actorSystem, name, label, text, texts, source); err != nil {
 					return fmt.Errorf("server: privilege %s: %w", name, err)
 				}
 			}
@@ -177,7 +185,8 @@ func syncPrivileges(ctx context.Context, st *store.Store, file map[string]config
 		if !isRole {
 			owner = ""
 		}
-		p := store.Privilege{Name: name, Label: f.Label, Description: f.Description, ClientID: owner}
+		p := store.Privilege{Name: name, Label: f.Label, Description: f.Description, ClientID: owner, Source: store.PrivilegeConfig,
+			Texts: labelsOf(f.Texts)}
 		if err := st.CreatePrivilege(ctx, actorSystem, &p); err != nil {
 			return fmt.Errorf("server: privilege %s: %w", name, err)
 		}
@@ -189,6 +198,49 @@ func syncPrivileges(ctx context.Context, st *store.Store, file map[string]config
 		if err := st.SetIncludes(ctx, actorSystem, name, file[name].Includes); err != nil {
 			return fmt.Errorf("server: privilege %s: includes: %w", name, err)
 		}
+	}
+	return nil
+}
+
+func labelsOf(texts map[string]config.Text) store.Labels {
+	if len(texts) == 0 {
+		return nil
+	}
+	out := store.Labels{}
+	for lang, t := range texts {
+		out[lang] = store.Label{Label: t.Label, Description: t.Description}
+	}
+	return out
+}
+
+// syncRights makes user types, permissions and rules of delegation those of the file.
+func syncRights(ctx context.Context, st *store.Store, c *config.Config) error {
+	bad := func(path string, err error) error {
+		var inUse *store.TypeInUse
+		if errors.As(err, &inUse) {
+			who := fmt.Sprintf("%d people have it; give them", inUse.People)
+			if inUse.People == 1 {
+				who = "1 person has it; give them"
+			}
+			return configError(c, path, fmt.Errorf("the type %s is not there any more, and %s another one first (latchkey user set-type)", inUse.Value, who))
+		}
+		if errors.Is(err, store.ErrLastAdmin) {
+			return configError(c, path, errors.New("nobody could administer Latchkey afterwards"))
+		}
+		return err
+	}
+	if err := st.SetUserTypes(ctx, actorSystem, c.Types()); err != nil {
+		return bad("user_types", fmt.Errorf("server: user types: %w", err))
+	}
+	if err := st.SetPowers(ctx, actorSystem, c.Permissions); err != nil {
+		return fmt.Errorf("server: permissions: %w", err)
+	}
+	rules := make([]store.DelegationRule, len(c.Delegations))
+	for i, d := range c.Delegations {
+		rules[i] = store.DelegationRule(d)
+	}
+	if err := st.SetDelegations(ctx, actorSystem, rules); err != nil {
+		return fmt.Errorf("server: delegations: %w", err)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/web"
@@ -72,6 +73,7 @@ func (s *Server) EnsureDemoClient(ctx context.Context, dir string, app *DemoClie
 		Name: app.Name, ClientURI: app.BaseURL, RedirectURIs: []string{app.RedirectURI}, PostLogoutRedirectURIs: []string{app.PostLogoutRedirectURI},
 		GrantTypes: []string{"authorization_code", "refresh_token"}, Scope: "openid profile email phone address privileges offline_access",
 		RefreshTokens: "session", // its session lasts as long as the sign-in here, and ends with it
+		Resources:     []string{strings.TrimSuffix(app.BaseURL, "/") + "/api"},
 	}
 	want := hashSecret(app.Secret)
 	for try := 0; ; try++ {

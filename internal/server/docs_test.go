@@ -3,6 +3,7 @@ package server_test
 import (
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -321,11 +322,12 @@ func TestDocs_WorkedExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	person := personOf(t, example(t, doc, "person"))
+	person := personOf(t, example(t, doc, "person"), shown)
 
 	synctest.Test(t, func(t *testing.T) {
 		idp := testidp.StartBubble(t, testidp.Options{Config: func(c *config.Config) {
 			c.Issuer, c.Privileges, c.Clients = shown.Issuer, shown.Privileges, shown.Clients
+			c.UserTypes, c.Permissions, c.Delegations = shown.UserTypes, shown.Permissions, shown.Delegations
 		}})
 		grace := idp.User(person)
 		rp := func(id string) *testidp.RP {
@@ -364,6 +366,18 @@ func TestDocs_WorkedExample(t *testing.T) {
 		if page := b.Get(idp.Issuer + "/account"); !strings.Contains(page.Body, "Staff → Moderator → Helper") {
 			t.Errorf("the account page does not say why: %s", page)
 		}
+		// What she may do in Latchkey is as the page says, and in no token.
+		m, err := idp.Store.Model(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := idp.Store.Live(t.Context(), grace.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(m.Powers.Of(m.Effective(l, store.At(idp.Now())))); got != "[access_sessions access_user_info invite_user]" {
+			t.Errorf("her permissions are %s", got)
+		}
 		// Somebody without the privilege.
 		a = forum.Start()
 		other := idp.Browser()
@@ -374,7 +388,7 @@ func TestDocs_WorkedExample(t *testing.T) {
 }
 
 // personOf reads the example's command.
-func personOf(t *testing.T, command string) (p testidp.Person) {
+func personOf(t *testing.T, command string, c *config.Config) (p testidp.Person) {
 	t.Helper()
 	rest, ok := strings.CutPrefix(command, "latchkey user create ")
 	if !ok {
@@ -395,6 +409,16 @@ func personOf(t *testing.T, command string) (p testidp.Person) {
 			p.FamilyName = value()
 		case "--username":
 			p.Username = value()
+		case "--type":
+			name := value()
+			for _, u := range c.Types() {
+				if slices.Contains(u.Names, name) {
+					p.UserType = u.Value
+				}
+			}
+			if p.UserType == "" {
+				t.Fatalf("the example has no type %s", name)
+			}
 		case "--grant":
 			p.Privileges = append(p.Privileges, value())
 		default:

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/latchkey-idp/latchkey/internal/config"
@@ -15,6 +16,8 @@ import (
 //	log.level    at once
 //	http.tls     the certificate files are read again, also when their names stay
 //	privileges   new ones are created, includes are set
+//	user_types   set; one that people have cannot go
+//	permissions, delegations   set
 //	clients      created, changed; disabled when they left the file
 //
 // The rest waits for a restart, which the log says key by key.
@@ -88,7 +91,17 @@ func apply(ctx context.Context, st *store.Store, c *config.Config) error {
 			if err := syncPrivileges(ctx, st, c.Privileges); err != nil {
 				return err
 			}
-			return syncClients(ctx, st, fileClients(c))
+			if err := syncRights(ctx, st, c); err != nil {
+				return err
+			}
+			if err := syncClients(ctx, st, fileClients(c)); err != nil {
+				return err
+			}
+			// Definitions that are missing or cannot be read stop the start, whoever made them so (R89).
+			if _, err := st.Model(ctx); err != nil {
+				return fmt.Errorf("server: who may do what cannot be read: %w", err)
+			}
+			return nil
 		})
 		if !errors.Is(err, store.ErrConflict) || try == 3 {
 			if bad := (*config.Error)(nil); errors.As(err, &bad) {
@@ -111,5 +124,6 @@ func configError(c *config.Config, path string, err error) error {
 func merged(old, next *config.Config) *config.Config {
 	c := *old
 	c.Log.Level, c.HTTP.TLS, c.Privileges, c.Clients = next.Log.Level, next.HTTP.TLS, next.Privileges, next.Clients
+	c.UserTypes, c.Permissions, c.Delegations = next.UserTypes, next.Permissions, next.Delegations
 	return &c
 }

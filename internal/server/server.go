@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -171,7 +172,7 @@ func (s *Server) openPages(context.Context) (err error) {
 	s.mux, err = web.NewMux(web.Config{
 		Issuer: s.issuer, AllowedHosts: s.cfg.HTTP.AllowedHosts, Templates: s.templates, Logger: s.log, MaxBody: int64(s.cfg.Limits.MaxBody),
 		TrustedProxies: s.cfg.HTTP.TrustedProxies, HSTS: !insecure(s.cfg), CSRFKey: s.master.Derive("csrf"),
-		Session: s.sessions.Load, SignedIn: signedIn, SignIn: signIn, Person: person, Binding: binding, Bind: bind,
+		Session: s.sessions.Load, SignedIn: signedIn, SignIn: signIn, Person: s.person, Binding: binding, Bind: bind,
 		Observe: s.metrics.observe, Panicked: s.metrics.panics.Inc,
 	})
 	return err
@@ -212,6 +213,7 @@ func (s *Server) build(context.Context) (err error) {
 		ConnectorEnabled: s.login.ConnectorEnabled,
 		Owes:             s.login.Owes,
 		UpstreamSignOut:  s.login.UpstreamSignOut,
+		Debug:            debugged(s.cfg),
 		Observe:          s.metrics.engine,
 		CodeLife:         t.CodeTTL, AccessLife: t.AccessTTL, IDTokenLife: t.IDTTL,
 		RefreshIdle: t.RefreshIdle, RefreshAbsolute: t.RefreshAbsolute, RefreshGrace: grace,
@@ -287,6 +289,15 @@ func (s *Server) SetupLink(ctx context.Context) (string, error) {
 // ErrSetupDone says that somebody was administrator once: the web set-up stays shut (security.md G5).
 var ErrSetupDone = errors.New("set up already")
 
+// debugged says of an action whether its permission checks are logged. The configuration allows it in development only; this asks again, for clients
+// that were flagged in a database.
+func debugged(c *config.Config) func(action string) bool {
+	if c.Environment != config.Development {
+		return nil
+	}
+	return func(action string) bool { return slices.Contains(c.DebugPermissions, action) }
+}
+
 func signedIn(ctx context.Context) bool {
 	_, ok := session.Current(ctx)
 	return ok
@@ -299,13 +310,20 @@ func signIn(w http.ResponseWriter, r *http.Request) error {
 }
 
 // person is who the head of each page names.
-func person(ctx context.Context) (*templates.Person, string) {
+func (s *Server) person(ctx context.Context) (*templates.Person, string) {
 	cur, ok := session.Current(ctx)
 	if !ok {
 		return nil, ""
 	}
 	u := &cur.Live.User
-	return &templates.Person{Name: u.Name(), Email: u.Email}, u.Locale
+	p := &templates.Person{Name: u.Name(), Email: u.Email}
+	// Without definitions a page is still a page: what it shows needs none.
+	if m, err := s.store.Model(ctx); err == nil {
+		if t := m.Type(u.UserType); t != nil {
+			p.HiddenLanguages = t.HiddenLanguages
+		}
+	}
+	return p, u.Locale
 }
 
 // pages parses the templates.

@@ -44,6 +44,8 @@ func fileClients(c *config.Config) []fileClient {
 			AccessTokenTTL: int64(k.AccessTokenTTL / time.Second), RefreshRotation: k.RefreshRotation, RefreshTokens: k.RefreshTokens,
 			FirstParty: k.FirstParty, Resources: k.Resources, Introspect: k.Introspect, RequiredPrivileges: k.RequiredPrivileges,
 			VisiblePrivileges: k.VisiblePrivileges, PrivilegesClaim: k.PrivilegesClaim, AllowedCORSOrigins: k.AllowedCORSOrigins,
+			DebugPermissions: k.DebugPermissions,
+			PrivilegesFormat: k.PrivilegesFormat, PrivilegesStrip: k.PrivilegesStrip,
 			Connectors: k.Connectors, DefaultConnector: k.DefaultConnector, Registration: k.Registration, RequireEmail: k.RequireEmail,
 		}}
 		if s := k.Secret.Reveal(); s != "" {
@@ -54,6 +56,9 @@ func fileClients(c *config.Config) []fileClient {
 		}
 		if f.meta.Introspect == "own" {
 			f.meta.Introspect = ""
+		}
+		if f.meta.PrivilegesFormat == "array" {
+			f.meta.PrivilegesFormat = ""
 		}
 		if f.meta.PrivilegesClaim == "privileges" {
 			f.meta.PrivilegesClaim = ""

@@ -22,7 +22,7 @@ type Person struct {
 	Password              string // default: a good one
 	MustChange            bool   // the password
 	Privileges            []string
-	UserType              string
+	UserType              string // a value
 	Profile               store.Profile
 
 	ID string // filled in by User
@@ -43,7 +43,7 @@ func (i *IDP) User(p Person) Person {
 	}
 	u := store.User{
 		Email: p.Email, Username: p.Username, GivenName: p.GivenName, FamilyName: p.FamilyName, Phone: p.Phone,
-		UserType: p.UserType, Profile: p.Profile,
+		Profile: p.Profile,
 	}
 	now := store.At(i.Now())
 	if p.Email != "" && !p.Unverified {
@@ -57,6 +57,9 @@ func (i *IDP) User(p Person) Person {
 	i.must(i.Store.CreateUser(ctx, &u))
 	i.must(i.Store.SetPassword(ctx, "cli", u.ID, phc, p.MustChange, ""))
 	p.ID = u.ID
+	if p.UserType != "" {
+		i.must(i.Store.SetUserType(ctx, "cli", u.ID, p.UserType))
+	}
 	i.Grant(p, p.Privileges...)
 	return p
 }

@@ -152,14 +152,14 @@ func (n newcomer) comeTwice(t *testing.T, engine string) {
 	}
 	b := idp.Browser()
 	one := in(b)
-	check("the first time", one, "trainer")
+	check("the first time", one, "trainer", "user")
 
 	n.tomorrow(idp.Fakes)
 	two := in(idp.Browser())
 	if two.IDToken.Subject != one.IDToken.Subject {
 		t.Error("the second time it is somebody else")
 	}
-	check("the second time", two, "user") // what everybody holds who holds nothing (R7)
+	check("the second time", two, "user") // what the newcomers' user type brings
 	// What came first is up to date as well.
 	if refreshed, err := rp.Refresh(one); err != nil {
 		t.Error(err)

@@ -10,7 +10,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/latchkey-idp/latchkey/internal/config"
 	"github.com/latchkey-idp/latchkey/internal/sampleapp"
 	"github.com/latchkey-idp/latchkey/internal/server"
 	"github.com/latchkey-idp/latchkey/internal/testidp"
@@ -25,7 +27,13 @@ type demo struct {
 // newDemo starts it, with the fakes of these upstreams.
 func newDemo(t *testing.T, upstreams ...string) *demo {
 	t.Helper()
-	o := testidp.Options{Plain: true, Demo: true}
+	return newDemoWith(t, nil, upstreams...)
+}
+
+// newDemoWith is newDemo with a configuration of the test's own.
+func newDemoWith(t *testing.T, tweak func(*config.Config), upstreams ...string) *demo {
+	t.Helper()
+	o := testidp.Options{Plain: true, Demo: true, Config: tweak}
 	if len(upstreams) > 0 {
 		o.Fakes = testidp.NewFakes(t, upstreams...)
 	}
@@ -40,7 +48,7 @@ func newDemo(t *testing.T, upstreams ...string) *demo {
 		t.Fatal(err)
 	}
 	h, err := sampleapp.New(sampleapp.Config{Issuer: idp.Issuer, ClientID: client.ID, ClientSecret: client.Secret, BaseURL: d.app,
-		Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+		Recheck: time.Nanosecond, ExitURL: d.app + "/about", Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +150,7 @@ func TestDemoStory(t *testing.T) {
 	other := d.User(testidp.Person{GivenName: "<b>Bob</b>", Email: "bob@example.com"})
 
 	page := b.Get(d.app+"/members").Want(403, "sorry")
-	b.Click(page, "sorry-exit").Want(200, "home-title")
+	b.Click(page, "sorry-exit").Want(200, "about-title")
 	page = b.Get(d.app + "/members")
 	page = b.Click(page, "sorry-sign-in").Want(200, "login-title")
 	page = b.SignIn(page, other).Want(200, "consent-title")

@@ -1,0 +1,432 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/latchkey-idp/latchkey/internal/config"
+	"github.com/latchkey-idp/latchkey/internal/privilege"
+	"github.com/latchkey-idp/latchkey/store"
+)
+
+// Privilege is a privilege as the command line shows it.
+type Privilege struct {
+	Name        string       `json:"name"`
+	Label       string       `json:"label"`
+	Description string       `json:"description"`
+	Texts       store.Labels `json:"texts,omitempty"`
+	Source      string       `json:"source"` // built-in, config or admin
+	ClientID    string       `json:"client_id,omitempty"`
+	Includes    []string     `json:"includes"`
+	Holders     int64        `json:"holders"` // people who were given it themselves, and hold it now
+}
+
+// PrivilegeDetail is all there is to say about one.
+type PrivilegeDetail struct {
+	Privilege
+	Closure     []string `json:"closure"`               // all it brings, itself counted
+	InEffect    int64    `json:"holders_in_effect"`     // and those who hold what includes it
+	IncludedBy  []string `json:"included_by,omitempty"` // directly
+	Permissions []string `json:"permissions,omitempty"` // all it brings
+	Own         []string `json:"own_permissions,omitempty"`
+	UserTypes   []string `json:"user_types,omitempty"` // whose privilege it is
+	Required    []string `json:"required_by,omitempty"`
+	Visible     []string `json:"visible_to,omitempty"` // clients that list it by name
+	Delegations int      `json:"delegations,omitempty"`
+	Blocking    string   `json:"blocks_removal,omitempty"`
+}
+
+func privilegeOf(p store.Privilege, counts map[string]int64) Privilege {
+	in := p.Includes
+	if in == nil {
+		in = []string{}
+	}
+	return Privilege{p.Name, p.Label, p.Description, p.Texts, p.Source, p.ClientID, in, counts[p.Name]}
+}
+
+// Privileges lists all, in the order of their names.
+func (c *Console) Privileges(ctx context.Context) ([]Privilege, error) {
+	rows, err := c.Store.Privileges(ctx)
+	if err != nil {
+		return nil, err
+	}
+	counts, err := c.Store.HolderCounts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Privilege, len(rows))
+	for i, p := range rows {
+		out[i] = privilegeOf(p, counts)
+	}
+	return out, nil
+}
+
+// privilege finds the row; store.ErrNotFound.
+func (c *Console) privilege(ctx context.Context, name string) (*store.Privilege, error) {
+	rows, err := c.Store.Privileges(ctx)
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(rows, func(p store.Privilege) bool { return p.Name == name })
+	if i < 0 {
+		return nil, fmt.Errorf("server: privilege %q: %w", name, store.ErrNotFound)
+	}
+	return &rows[i], nil
+}
+
+// Privilege is one in full. store.ErrNotFound.
+func (c *Console) Privilege(ctx context.Context, name string) (*PrivilegeDetail, error) {
+	p, err := c.privilege(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	counts, err := c.Store.HolderCounts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m, err := c.Store.Model(ctx)
+	if err != nil {
+		return nil, err
+	}
+	dep, err := c.Store.Dependants(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	out := &PrivilegeDetail{Privilege: privilegeOf(*p, counts), Closure: m.Graph.Closure(name), IncludedBy: dep.Includes,
+		UserTypes: dep.Types, Required: dep.Required, Visible: dep.Visible, Delegations: dep.Delegations, Blocking: c.blocking(name, dep)}
+	if out.InEffect, err = c.Store.CountHolders(ctx, name); err != nil {
+		return nil, err
+	}
+	for _, perm := range m.Powers.Of(out.Closure) {
+		out.Permissions = append(out.Permissions, string(perm))
+	}
+	for _, perm := range m.Powers.Of([]string{name}) {
+		out.Own = append(out.Own, string(perm))
+	}
+	return out, nil
+}
+
+// blocking says in one line what has to change before a privilege can go: what the database knows, and what the file says.
+func (c *Console) blocking(name string, dep store.Dependants) string {
+	parts := []string{}
+	if s := dep.Blocking(); s != "" {
+		parts = append(parts, s)
+	}
+	if places := namedInFile(c.cfg, name); len(places) > 0 {
+		parts = append(parts, "the configuration names it: "+strings.Join(places, ", "))
+	}
+	return strings.Join(parts, "; ")
+}
+
+// namedInFile are the keys of the configuration that name a privilege which the next start could not find: the database does not know of them, or
+// would lose what they say.
+func namedInFile(cfg *config.Config, name string) (places []string) {
+	for _, n := range slices.Sorted(maps.Keys(cfg.Privileges)) {
+		if slices.Contains(cfg.Privileges[n].Includes, name) {
+			places = append(places, "privileges."+n+".includes")
+		}
+	}
+	for _, k := range cfg.Connectors {
+		if slices.ContainsFunc(k.Privileges, func(r config.ClaimRule) bool { return r.Privilege == name }) {
+			places = append(places, "connectors."+k.ID+".privileges")
+		}
+	}
+	return places
+}
+
+// ErrInFile says that the configuration declares a privilege, so that it is changed there.
+var ErrInFile = errors.New("the configuration declares it")
+
+// InUse says what keeps a privilege from being removed.
+type InUse struct{ Text string }
+
+func (e *InUse) Error() string { return "the privilege is in use: " + e.Text }
+
+// Weigh says what an edit would do, and whether it is allowed at all; it writes nothing. store.ErrNotFound, ErrInFile, store.ErrForbidden for what is
+// built in and stays, *InUse, store.ErrInvalid for a cycle.
+func (c *Console) Weigh(ctx context.Context, e store.Edit) (store.Impact, error) {
+	p, err := c.privilege(ctx, e.Privilege)
+	if err != nil {
+		return store.Impact{}, err
+	}
+	if err := c.declared(p); err != nil {
+		return store.Impact{}, err
+	}
+	if e.Delete {
+		if err := p.CanDelete(); err != nil {
+			return store.Impact{}, err
+		}
+		dep, err := c.Store.Dependants(ctx, e.Privilege)
+		if err != nil {
+			return store.Impact{}, err
+		}
+		if s := c.blocking(e.Privilege, dep); s != "" {
+			return store.Impact{}, &InUse{s}
+		}
+	}
+	return c.Store.Impact(ctx, e)
+}
+
+// declared refuses what the next start would undo. A built-in one may stand in the file too.
+func (c *Console) declared(p *store.Privilege) error {
+	if _, ok := c.cfg.Privileges[p.Name]; ok || p.Source == store.PrivilegeConfig {
+		return ErrInFile
+	}
+	return nil
+}
+
+// errUnweighed: somebody else's change meanwhile made it matter to people.
+var errUnweighed = errors.New("this would change what people hold, by something that happened a moment ago; look again")
+
+// Apply makes an edit that was weighed. Without sure it must change nothing for anybody.
+func (c *Console) Apply(ctx context.Context, actor string, e store.Edit, sure bool) error {
+	return c.Store.Tx(ctx, func(ctx context.Context) error {
+		if !sure {
+			impact, err := c.Store.Impact(ctx, e)
+			if err != nil {
+				return err
+			}
+			if impact.People > 0 {
+				return errUnweighed
+			}
+		}
+		if e.Delete {
+			_, err := c.Store.DeletePrivilege(ctx, actor, e.Privilege)
+			return err
+		}
+		return c.Store.SetIncludes(ctx, actor, e.Privilege, e.Includes)
+	})
+}
+
+// Describe changes label, description and translations by change, which gets the row as it is.
+func (c *Console) Describe(ctx context.Context, actor, name string, change func(p *store.Privilege) error) error {
+	return c.Store.Tx(ctx, func(ctx context.Context) error {
+		p, err := c.privilege(ctx, name)
+		if err != nil {
+			return err
+		}
+		if err := c.declared(p); err != nil {
+			return err
+		}
+		if err := change(p); err != nil {
+			return err
+		}
+		return c.Store.DescribePrivilege(ctx, actor, name, p.Label, p.Description, p.Texts, "")
+	})
+}
+
+// Holder is somebody who holds a privilege, and by what.
+type Holder struct {
+	User store.User
+	By   []string // what was given that brings it: the privilege itself, or one that includes it
+	Type string   // the value of the user type that brings it, "" = none
+}
+
+// Holders lists up to n people who hold a privilege now, what includes it counted, in the order of their ids, from the one after after. more says that
+// there are others. store.ErrNotFound.
+func (c *Console) Holders(ctx context.Context, name, after string, n int) (list []Holder, more bool, err error) {
+	if _, err := c.privilege(ctx, name); err != nil {
+		return nil, false, err
+	}
+	const page = 500
+	for {
+		rows, err := c.Store.Holders(ctx, name, after, page)
+		if err != nil {
+			return nil, false, err
+		}
+		full := len(rows) == page
+		if full { // what the last one holds may go on on the next page
+			last := rows[page-1].UserID
+			if cut := slices.IndexFunc(rows, func(h store.Holder) bool { return h.UserID == last }); cut > 0 {
+				rows = rows[:cut]
+			}
+		}
+		for _, h := range rows {
+			if h.UserID != after {
+				if len(list) == n {
+					return list, true, nil
+				}
+				u, err := c.Store.User(ctx, h.UserID)
+				if err != nil {
+					return nil, false, err
+				}
+				list = append(list, Holder{User: *u})
+				after = h.UserID
+			}
+			who := &list[len(list)-1]
+			if value, node := privilege.TypeOf(h.By); node {
+				who.Type = value
+			} else {
+				who.By = append(who.By, h.By)
+			}
+		}
+		if !full {
+			return list, false, nil
+		}
+	}
+}
+
+// Permission is something Latchkey lets people do, and what brings it.
+type Permission struct {
+	Name       string   `json:"name"`
+	Text       string   `json:"text"`
+	Implies    []string `json:"implies,omitempty"` // which come with it
+	Needs      []string `json:"needs,omitempty"`   // without which it allows nothing
+	Privileges []string `json:"privileges"`        // that bring it by themselves
+	Through    []string `json:"through,omitempty"` // that include one of those
+}
+
+// Permissions lists all, in the order of an overview.
+func (c *Console) Permissions(ctx context.Context) ([]Permission, error) {
+	m, err := c.Store.Model(ctx)
+	if err != nil {
+		return nil, err
+	}
+	plain := func(list []privilege.Permission) (out []string) {
+		for _, p := range list {
+			out = append(out, string(p))
+		}
+		return out
+	}
+	var out []Permission
+	for _, i := range privilege.Permissions() {
+		p := Permission{Name: string(i.Name), Text: i.Text, Implies: plain(i.Implies), Needs: plain(i.Needs)}
+		for _, name := range m.Graph.Names() {
+			switch {
+			case m.Powers.May([]string{name}, i.Name):
+				p.Privileges = append(p.Privileges, name)
+			case m.Powers.May(m.Graph.Closure(name), i.Name):
+				p.Through = append(p.Through, name)
+			}
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// UserType is an entry of the short list, as the command line shows it.
+type UserType struct {
+	Value           string      `json:"value"`
+	Names           []string    `json:"names"`
+	Text            string      `json:"text"`
+	Texts           store.Texts `json:"texts,omitempty"`
+	Privilege       string      `json:"privilege"`
+	ReadOnly        bool        `json:"readonly"`
+	HiddenLanguages []string    `json:"hidden_languages,omitempty"`
+	Mask            []string    `json:"mask_notifications,omitempty"`
+	Source          string      `json:"source"` // default or config
+	People          int64       `json:"people"`
+}
+
+// UserTypes lists them, in the operator's order.
+func (c *Console) UserTypes(ctx context.Context) ([]UserType, error) {
+	m, err := c.Store.Model(ctx)
+	if err != nil {
+		return nil, err
+	}
+	counts, err := c.Store.HolderCounts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]UserType, len(m.Types))
+	for i, t := range m.Types {
+		out[i] = UserType{t.Value, t.Names, t.Text, t.Texts, t.Privilege, t.ReadOnly, t.HiddenLanguages, t.Mask, t.Source, counts[privilege.TypeNode(t.Value)]}
+	}
+	return out, nil
+}
+
+// ErrNoType says that no user type of this value or name can be given to somebody.
+var ErrNoType = errors.New("there is no such user type")
+
+// FindType takes a value or a name. What fits two types is refused, and so is that of people who are not signed in.
+func (c *Console) FindType(ctx context.Context, which string) (*store.UserType, error) {
+	m, err := c.Store.Model(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t, named := m.Type(which), m.TypeNamed(which)
+	switch {
+	case t != nil && named != nil && t.Value != named.Value:
+		return nil, fmt.Errorf("%q is the value of one type and a name of another; use another name of the one you mean", which)
+	case t == nil:
+		t = named
+	}
+	if t == nil || slices.Contains(t.Names, privilege.TypeAnonymous) {
+		return nil, ErrNoType
+	}
+	return t, nil
+}
+
+// Mark of a cell of an Overview.
+const (
+	MarkNone    = ""
+	MarkItself  = "itself"  // the type's own privilege; a permission of the privilege's own
+	MarkThrough = "through" // by what that includes
+)
+
+// Table is one of an overview's: a mark for each row and column.
+type Table struct {
+	Rows    []string                     `json:"rows"`
+	Columns []string                     `json:"columns"`
+	Marks   map[string]map[string]string `json:"marks"` // row, column; what has none is left out
+}
+
+func (t *Table) mark(row, column, mark string) {
+	if mark == MarkNone {
+		return
+	}
+	if t.Marks[row] == nil {
+		t.Marks[row] = map[string]string{}
+	}
+	t.Marks[row][column] = mark
+}
+
+// Overview is what user types bring, and what privileges let people do (R91).
+type Overview struct {
+	Types       Table `json:"privileges_by_user_type"`
+	Permissions Table `json:"permissions_by_privilege"` // of the privileges that bring any
+}
+
+// Overview of what is in force.
+func (c *Console) Overview(ctx context.Context) (*Overview, error) {
+	m, err := c.Store.Model(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names := m.Graph.Names()
+	out := &Overview{Types: Table{Rows: names, Marks: map[string]map[string]string{}}, Permissions: Table{Columns: []string{}, Marks: map[string]map[string]string{}}}
+	for _, t := range m.Types {
+		column := t.Value + " " + t.Name()
+		out.Types.Columns = append(out.Types.Columns, column)
+		for _, n := range m.Graph.Closure(privilege.TypeNode(t.Value)) {
+			mark := MarkThrough
+			if n == t.Privilege {
+				mark = MarkItself
+			}
+			out.Types.mark(n, column, mark)
+		}
+	}
+	perms, err := c.Permissions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range perms {
+		out.Permissions.Rows = append(out.Permissions.Rows, p.Name)
+		for _, n := range p.Privileges {
+			out.Permissions.mark(p.Name, n, MarkItself)
+		}
+		for _, n := range p.Through {
+			out.Permissions.mark(p.Name, n, MarkThrough)
+		}
+	}
+	for _, n := range names {
+		if len(m.Powers.Of(m.Graph.Closure(n))) > 0 {
+			out.Permissions.Columns = append(out.Permissions.Columns, n)
+		}
+	}
+	return out, nil
+}

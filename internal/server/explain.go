@@ -1,0 +1,84 @@
+package server
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/latchkey-idp/latchkey/internal/explain"
+	"github.com/latchkey-idp/latchkey/provider"
+)
+
+// Preview is what an application's tokens would say about a person now; nothing is written.
+type (
+	Preview        = provider.Preview
+	PreviewRequest = provider.PreviewRequest
+)
+
+// Errors of Preview.
+var (
+	ErrNoClient = provider.ErrNoClient
+	ErrNoUser   = provider.ErrNoUser
+)
+
+// Preview computes what a sign-in would lead to, by the code that issues.
+func (c *Console) Preview(ctx context.Context, r PreviewRequest) (*Preview, error) {
+	return provider.NewPreviewer(c.cfg.Issuer, c.Store, c.cfg.Tokens.AccessTTL, c.cfg.Tokens.IDTTL).Preview(ctx, r)
+}
+
+// Explain says what a person holds and why; the zero time is now.
+func (c *Console) Explain(ctx context.Context, userID string, at time.Time) (*explain.Person, error) {
+	return explain.Of(ctx, c.Store, userID, at)
+}
+
+// Past is what an access token of the past rested on.
+type Past struct {
+	At       time.Time       `json:"at"`
+	ClientID string          `json:"client_id"`
+	Grant    string          `json:"grant,omitempty"`
+	UserID   string          `json:"user,omitempty"` // "" = a client's own
+	Scope    []string        `json:"scope,omitempty"`
+	Person   *explain.Person `json:"explanation,omitempty"`
+}
+
+// Errors of ExplainToken.
+var (
+	ErrNotToken  = errors.New("this is neither an access token of ours nor the id (jti) of one")
+	ErrGrantGone = errors.New("the grant it came from is not kept any more")
+)
+
+// ExplainToken explains an access token, of any age, by itself (a JWT; its signature is not looked at, so nothing is said of whether it is genuine) or by its jti.
+func (c *Console) ExplainToken(ctx context.Context, tokenOrJTI string) (*Past, error) {
+	jti, claimed := tokenOrJTI, ""
+	if parts := strings.Split(tokenOrJTI, "."); len(parts) == 3 {
+		b, err := base64.RawURLEncoding.DecodeString(parts[1])
+		var claims struct {
+			ID       string `json:"jti"`
+			ClientID string `json:"client_id"`
+		}
+		if err != nil || json.Unmarshal(b, &claims) != nil || claims.ID == "" {
+			return nil, ErrNotToken
+		}
+		jti, claimed = claims.ID, claims.ClientID
+	}
+	t, err := provider.ReadJTI(jti)
+	if err != nil {
+		return nil, ErrNotToken
+	}
+	out := &Past{At: t.At, Grant: t.GrantID, ClientID: claimed}
+	if t.GrantID == "" {
+		return out, nil
+	}
+	g, err := c.Store.Grant(ctx, t.GrantID)
+	if err != nil {
+		return out, errors.Join(ErrGrantGone, err)
+	}
+	out.ClientID, out.UserID, out.Scope = g.ClientID, g.UserID, g.Scope
+	if g.UserID != "" {
+		out.Person, err = explain.Of(ctx, c.Store, g.UserID, t.At)
+	}
+	return out, err
+}

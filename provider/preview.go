@@ -1,0 +1,167 @@
+package provider
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/latchkey-idp/latchkey/store"
+)
+
+// Preview is what would happen if a person signed in to an application now, and what its tokens would say.
+type Preview struct {
+	Step     string     `json:"step"`              // issue or consent
+	Refused  string     `json:"refused,omitempty"` // an OAuth error instead, and why
+	Reason   string     `json:"reason,omitempty"`
+	Required string     `json:"required,omitempty"` // the client's requirement in words
+	Unmet    [][]string `json:"unmet,omitempty"`    // groups of which the person holds no member
+
+	Scope         []string       `json:"scope"`
+	IDToken       map[string]any `json:"id_token,omitempty"`
+	AccessToken   map[string]any `json:"access_token,omitempty"`
+	UserInfo      map[string]any `json:"userinfo,omitempty"`
+	Introspection map[string]any `json:"introspection,omitempty"`
+}
+
+// PreviewRequest asks for one.
+type PreviewRequest struct {
+	UserID, ClientID string
+	Scope            []string // nil = all that the client may ask for
+	Connector        string   // the way in; "" = password
+	ACR              string   // "" = 1
+	AMR              []string
+}
+
+// Errors of Preview.
+var (
+	ErrNoClient = errors.New("provider: no such client, or it is disabled")
+	ErrNoUser   = errors.New("provider: no such person, or the account is not active")
+)
+
+// Preview decides and computes with the very code that issues, and writes nothing: no grant, no code, no event.
+func (p *Provider) Preview(ctx context.Context, r PreviewRequest) (*Preview, error) {
+	c, err := p.client(ctx, r.ClientID)
+	if errors.Is(err, errNoClient) {
+		return nil, ErrNoClient
+	}
+	if err != nil {
+		return nil, err
+	}
+	l, err := p.c.Store.Live(ctx, r.UserID)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, ErrNoUser
+	}
+	if err != nil {
+		return nil, err
+	}
+	now := p.c.Now()
+	if p.alive(nil, l, now) != nil {
+		return nil, ErrNoUser
+	}
+	held, err := p.rights(ctx, l, now)
+	if err != nil {
+		return nil, err
+	}
+	out := &Preview{Scope: r.Scope}
+	if out.Scope == nil {
+		out.Scope = strings.Fields(c.Metadata.Scope)
+		if len(out.Scope) == 0 {
+			out.Scope = []string{scopeOpenID, scopeProfile, scopeEmail}
+		}
+	}
+	out.Scope = slices.DeleteFunc(slices.Clone(out.Scope), func(s string) bool { return !c.hasScope(s) })
+	req, err := c.requirement()
+	if err != nil {
+		return nil, err
+	}
+	out.Required, out.Unmet = req.String(), req.Unmet(held.effective)
+	s := &Session{UserID: r.UserID, Connector: orDefault(r.Connector, "password"), AuthTime: now.Unix(), ACR: orDefault(r.ACR, "1"), AMR: r.AMR}
+	fa := facts{started: now, signedIn: true, authTime: now, acr: s.ACR, entitled: req.Met(held.effective), consentNeeded: !c.Metadata.FirstParty}
+	if fa.consentNeeded {
+		known, err := p.c.Store.Consent(ctx, r.UserID, c.ID)
+		switch {
+		case err == nil && now.Before(known.ExpiresAt.Time):
+			fa.consentNeeded = slices.ContainsFunc(out.Scope, func(x string) bool { return !slices.Contains(known.Scope, x) })
+		case err != nil && !errors.Is(err, store.ErrNotFound):
+			return nil, err
+		}
+	}
+	next, refused := decide(fa, now)
+	if refused != nil {
+		out.Refused, out.Reason = refused.code, refused.text
+		return out, nil
+	}
+	out.Step = map[step]string{stepIssue: "issue", stepConsent: "consent"}[next]
+
+	f := &flow{live: l, rights: held, now: now}
+	audience := c.audience(p.c.Issuer)
+	if slices.Contains(out.Scope, scopeOpenID) && !slices.Contains(audience, p.c.Issuer) {
+		audience = append(slices.Clone(audience), p.c.Issuer)
+	}
+	ac, extra := p.accessContents(f, c, s, "", out.Scope, audience)
+	if out.AccessToken, err = asMap(ac, extra); err != nil {
+		return nil, err
+	}
+	if slices.Contains(out.Scope, scopeOpenID) {
+		out.IDToken = p.idContents(f, c, s, p.c.IDTokenLife, out.Scope, RequestedClaims{})
+		out.UserInfo = userinfoContents(c, l, held, out.Scope, RequestedClaims{})
+	}
+	out.Introspection, err = asMap(introspected{Active: true, Issuer: ac.Issuer, Subject: ac.Subject, Audience: ac.Audience, ClientID: ac.ClientID,
+		Expires: ac.Expires, Issued: ac.Issued, Scope: ac.Scope, Type: "Bearer", AuthTime: ac.AuthTime, ACR: ac.ACR, AMR: ac.AMR, Username: l.User.Username},
+		userClaims(claimsInput{target: toIntrospection, scopes: out.Scope, user: &l.User, rights: held, client: c}))
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range []map[string]any{out.AccessToken, out.Introspection} {
+		delete(m, "jti") // of no token
+		delete(m, "gid")
+	}
+	return out, nil
+}
+
+func asMap(base any, extra map[string]any) (m map[string]any, err error) {
+	b, err := merge(base, extra)
+	if err == nil {
+		err = json.Unmarshal(b, &m)
+	}
+	return m, err
+}
+
+// PastToken is what the id of an access token says: which grant it came from, and when.
+type PastToken struct {
+	GrantID string // "" = of a client alone
+	At      time.Time
+}
+
+// ReadJTI reads the id of an access token of ours, of any age: which grant, and the millisecond it was made in.
+func ReadJTI(jti string) (PastToken, error) {
+	b, err := b64.DecodeString(jti)
+	if err != nil || len(b) != 30 {
+		return PastToken{}, errors.New("provider: not the id of a token of ours")
+	}
+	var ms int64
+	for _, x := range b[16:22] {
+		ms = ms<<8 | int64(x)
+	}
+	t := PastToken{At: time.UnixMilli(ms).UTC()}
+	if [16]byte(b[:16]) != ([16]byte{}) {
+		t.GrantID = gidEncoding.EncodeToString(b[:16])
+	}
+	return t, nil
+}
+
+// NewPreviewer is a provider that can do nothing but Preview: for the command line, beside a running server.
+func NewPreviewer(issuer string, st *store.Store, accessLife, idLife time.Duration) *Previewer {
+	return &Previewer{Provider{c: Config{Issuer: issuer, Store: st, Now: st.Clock, AccessLife: accessLife, IDTokenLife: idLife}}}
+}
+
+// Previewer is made by NewPreviewer.
+type Previewer struct{ p Provider }
+
+// Preview is Provider.Preview.
+func (v *Previewer) Preview(ctx context.Context, r PreviewRequest) (*Preview, error) {
+	return v.p.Preview(ctx, r)
+}

@@ -1,0 +1,499 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/latchkey-idp/latchkey/internal/privilege"
+)
+
+// Edit is a change of the definitions, on paper: what Radius weighs and what SetIncludes and DeletePrivilege do.
+type Edit struct {
+	Privilege string   // which; a new one is created
+	Includes  []string // all that it includes afterwards
+	Delete    bool
+}
+
+// apply returns the definitions after an edit.
+func (e Edit) apply(list []Privilege) ([]Privilege, error) {
+	out := slices.Clone(list)
+	i := slices.IndexFunc(out, func(p Privilege) bool { return p.Name == e.Privilege })
+	switch {
+	case i < 0 && e.Delete:
+		return nil, fmt.Errorf("store: privilege: %w", ErrNotFound)
+	case i < 0:
+		return append(out, Privilege{Name: e.Privilege, Includes: e.Includes}), nil
+	case !e.Delete:
+		out[i].Includes = e.Includes
+		return out, nil
+	}
+	out = slices.Delete(out, i, i+1)
+	for i := range out {
+		if slices.Contains(out[i].Includes, e.Privilege) {
+			out[i].Includes = slices.DeleteFunc(slices.Clone(out[i].Includes), func(n string) bool { return n == e.Privilege })
+		}
+	}
+	return out, nil
+}
+
+// Impact is what an edit would do, before anybody saves it.
+type Impact struct {
+	privilege.Radius
+	Clients []string // ids of those that would see a difference
+}
+
+// String is one line for a person: "37 people gain staff; 3 clients affected".
+func (i Impact) String() string {
+	s := i.Radius.String()
+	switch n := len(i.Clients); n {
+	case 0:
+		return s
+	case 1:
+		return s + "; 1 client affected"
+	default:
+		return fmt.Sprintf("%s; %d clients affected", s, n)
+	}
+}
+
+// Impact weighs an edit: how many people would gain or lose what, now or when what they were given begins, and which clients would hear of
+// it. It writes nothing. ErrInvalid and ErrNotFound as the edit itself.
+func (s *Store) Impact(ctx context.Context, e Edit) (Impact, error) {
+	var out Impact
+	list, err := s.allPrivileges(ctx)
+	if err != nil {
+		return out, err
+	}
+	before, err := privilege.NewGraph(defs(list))
+	if err != nil {
+		return out, err
+	}
+	next, err := e.apply(list)
+	if err != nil {
+		return out, err
+	}
+	after, err := privilege.NewGraph(defs(next))
+	if err != nil {
+		return out, invalid("includes", err.Error())
+	}
+	// Only these can be gained or lost, and only what leads to one of them has a say in that.
+	d := privilege.Effect{Before: before.Closure(e.Privilege), After: after.Closure(e.Privilege)}
+	gained, lost := d.Diff()
+	moved := append(gained, lost...)
+	if len(moved) == 0 {
+		return out, nil
+	}
+	weigh := union(before.Above(moved...), after.Above(moved...))
+	touched := union(before.Above(e.Privilege), after.Above(e.Privilege))
+	if len(moved) <= maskBits {
+		if err := s.weighByBits(ctx, before, after, touched, moved, &out); err != nil {
+			return out, err
+		}
+		out.Clients, err = s.clientsSeeing(ctx, union(out.Gained, out.Lost))
+		return out, err
+	}
+	err = s.patterns(ctx, touched, weigh, func(_ string, names []string, n int) error {
+		for _, held := range stages(names) {
+			// Not Effective: of people who keep something that is not weighed, it would say that they gain what everybody has who holds nothing.
+			e := privilege.Effect{Before: before.Closure(held...), After: after.Closure(held...)}
+			if gained, lost := e.Diff(); len(gained)+len(lost) > 0 {
+				out.Add(e, n) // once, however long it lasts
+				break
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return out, err
+	}
+	out.Clients, err = s.clientsSeeing(ctx, union(out.Gained, out.Lost))
+	return out, err
+}
+
+func union(a, b []string) []string {
+	out := append(slices.Clone(a), b...)
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// clientsSeeing are the clients whose tokens or doors depend on one of names.
+func (s *Store) clientsSeeing(ctx context.Context, names []string) (ids []string, err error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	for after := ""; ; {
+		page, err := s.Clients(ctx, after, 500)
+		if err != nil {
+			return nil, err
+		}
+		if len(page) == 0 {
+			return ids, nil
+		}
+		after = page[len(page)-1].ID
+		for _, c := range page {
+			if c.DisabledAt.IsZero() && slices.ContainsFunc(names, c.Metadata.seesAs(c.ID)) {
+				ids = append(ids, c.ID)
+			}
+		}
+	}
+}
+
+// seesAs says of a privilege whether a client is told about it, or asks for it at its door.
+func (m *ClientMetadata) seesAs(id string) func(string) bool {
+	var asked []string
+	if r, err := privilege.ParseRequirement(m.RequiredPrivileges, nil); err == nil {
+		asked = r.Names()
+	}
+	return func(name string) bool {
+		if owner, _, role := privilege.ClientRole(name); role {
+			return owner == id
+		}
+		return len(m.VisiblePrivileges) == 0 || slices.Contains(m.VisiblePrivileges, name) || slices.Contains(asked, name)
+	}
+}
+
+// manyNames is where a list of names is no longer worth sending.
+const manyNames = 500
+
+// later marks, in a pattern, what begins later; no name holds it.
+const later = ">"
+
+// stages are the names of a pattern: those held now, and those held when all has begun.
+func stages(pattern []string) [][]string {
+	var now, all []string
+	for _, name := range pattern {
+		name, waits := strings.CutPrefix(name, later)
+		if all = append(all, name); !waits {
+			now = append(now, name)
+		}
+	}
+	if len(now) == len(all) {
+		return [][]string{all}
+	}
+	return [][]string{now, all}
+}
+
+// patterns groups everybody who holds something of touched by what they hold, of the names in weigh (nil = of all), also what begins later. each hears of a group
+// once: a person's id if the group is one person, the pattern for stages, and how many people.
+func (s *Store) patterns(ctx context.Context, touched, weigh []string, each func(one string, names []string, people int) error) error {
+	now := At(s.now(ctx))
+	query := `SELECT a.user_id, a.privilege, CASE WHEN a.valid_from > ? THEN 1 ELSE 0 END AS waits FROM assignments a WHERE a.ended_at IS NULL AND (a.valid_until IS NULL OR a.valid_until > ?)`
+	args := []any{now, now}
+	in := func(column string, names []string) string {
+		for _, n := range names {
+			args = append(args, n)
+		}
+		return column + ` IN (?` + strings.Repeat(`, ?`, len(names)-1) + `)`
+	}
+	if len(touched) == 0 {
+		return nil
+	}
+	if len(touched) <= manyNames {
+		query += ` AND a.user_id IN (SELECT t.user_id FROM assignments t WHERE t.ended_at IS NULL AND ` + in("t.privilege", touched) + `)`
+	}
+	if weigh != nil && len(weigh) <= manyNames {
+		query += ` AND ` + in("a.privilege", weigh)
+	}
+	query += ` ORDER BY a.user_id, a.privilege, waits`
+	type group struct {
+		one   string
+		names []string
+		n     int
+	}
+	groups := map[string]*group{}
+	var user string
+	var names []string
+	flush := func() {
+		if user == "" {
+			return
+		}
+		key := strings.Join(names, " ")
+		g := groups[key]
+		if g == nil {
+			g = &group{names: slices.Clone(names)}
+			groups[key] = g
+		}
+		g.n++
+		if g.one = user; g.n > 1 {
+			g.one = ""
+		}
+	}
+	err := s.read(ctx, query, args, func(r *sql.Rows) error {
+		user, names = "", names[:0]
+		clear(groups)
+		var id, name string
+		var waits int64
+		for r.Next() {
+			if err := r.Scan(&id, &name, &waits); err != nil {
+				return err
+			}
+			if id != user {
+				flush()
+				user, names = id, names[:0]
+			}
+			if len(names) > 0 && strings.TrimPrefix(names[len(names)-1], later) == name {
+				continue // from two sources it is held once, and what is in force comes first
+			}
+			if waits > 0 {
+				name = later + name
+			}
+			names = append(names, name)
+		}
+		flush()
+		return r.Err()
+	})
+	if err != nil {
+		return err
+	}
+	for _, g := range groups {
+		if err := each(g.one, g.names, g.n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// allowEdit is the gate for a change of definitions (security.md G2): to each person it touches it must do what the actor could have done to
+// them one by one, and what it moves must be the actor's to give even where nobody holds it yet.
+func (s *Store) allowEdit(ctx context.Context, m *Model, actorID string, list []Privilege, e Edit) (*privilege.Graph, error) {
+	next, err := e.apply(list)
+	if err != nil {
+		return nil, err
+	}
+	after, err := privilege.NewGraph(defs(next))
+	if err != nil {
+		return nil, invalid("includes", err.Error())
+	}
+	a, err := s.actor(ctx, m, actorID, privilege.EditPrivileges)
+	if err != nil || a.Operator {
+		return after, err
+	}
+	if !m.Powers.May(a.Effective, privilege.AccessPrivileges) {
+		return nil, forbidden(privilege.ErrNoPower)
+	}
+	d := privilege.Effect{Before: m.Graph.Closure(e.Privilege), After: after.Closure(e.Privilege)}
+	moved := union(d.Before, d.After)
+	nobody := []string{userPrivilege}
+	if err := m.Graph.Allowed(a, privilege.Effect{Before: nobody, After: nobody, Moved: moved}); err != nil {
+		return nil, forbidden(err)
+	}
+	now := s.now(ctx)
+	effect := func(self bool, hs []privilege.Holding) error {
+		return forbidden(m.Graph.Allowed(a, privilege.Effect{Self: self, Before: m.Graph.Effective(hs, now), After: after.Effective(hs, now)}))
+	}
+	l, err := s.Live(ctx, actorID)
+	if err != nil {
+		return nil, err
+	}
+	if err := effect(true, l.holdings()); err != nil {
+		return nil, err
+	}
+	touched := union(m.Graph.Above(e.Privilege), after.Above(e.Privilege))
+	err = s.patterns(ctx, touched, nil, func(one string, names []string, n int) error {
+		if one == actorID {
+			return nil // asked already, with what is in force only
+		}
+		for _, held := range stages(names) {
+			hs := make([]privilege.Holding, len(held))
+			for i, name := range held {
+				hs[i].Privilege = name
+			}
+			if err := effect(false, hs); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return after, err
+}
+
+// CanDelete says whether a privilege may be deleted at all: six of the seven stay (R75), and what the configuration declares goes there.
+func (p *Privilege) CanDelete() error {
+	switch {
+	case p.BuiltIn && p.Name != "customer":
+		return fmt.Errorf("store: privilege %s is built in: %w", p.Name, ErrForbidden)
+	case p.Source == PrivilegeConfig:
+		return fmt.Errorf("store: privilege %s is declared in the configuration: %w", p.Name, ErrForbidden)
+	}
+	return nil
+}
+
+// Dependants is what refers to a privilege.
+type Dependants struct {
+	People      int64    // who were given it, themselves
+	Includes    []string // privileges that include it
+	Required    []string // clients that ask for it at their door
+	Visible     []string // clients that are told about it by name
+	Types       []string // user types whose privilege it is
+	Powers      []string // permissions it brings
+	Delegations int      // rules that name it
+}
+
+// Blocking says in one line what has to change before the privilege can go, "" when nothing has to: doors and definitions must not change their
+// meaning by the way.
+func (d Dependants) Blocking() string {
+	var parts []string
+	add := func(what string, list []string) {
+		if len(list) > 0 {
+			parts = append(parts, what+" "+strings.Join(list, ", "))
+		}
+	}
+	add("clients that require it:", d.Required)
+	add("clients that list it as visible:", d.Visible)
+	add("user types:", d.Types)
+	add("permissions it brings:", d.Powers)
+	if d.Delegations > 0 {
+		parts = append(parts, fmt.Sprintf("rules of delegation: %d", d.Delegations))
+	}
+	return strings.Join(parts, "; ")
+}
+
+const holdersOf = `SELECT COUNT(DISTINCT user_id) FROM assignments WHERE privilege = ? AND ended_at IS NULL`
+
+// Dependants counts what refers to a privilege.
+func (s *Store) Dependants(ctx context.Context, name string) (d Dependants, err error) {
+	if d.People, _, err = value[int64](ctx, s, holdersOf, name); err != nil {
+		return d, err
+	}
+	list, err := s.allPrivileges(ctx)
+	if err != nil {
+		return d, err
+	}
+	for _, p := range list {
+		if !slices.Contains(p.Includes, name) {
+			continue
+		}
+		if value, node := privilege.TypeOf(p.Name); node {
+			d.Types = append(d.Types, value)
+		} else {
+			d.Includes = append(d.Includes, p.Name)
+		}
+	}
+	powers, err := many[power](ctx, s, powersLive)
+	if err != nil {
+		return d, err
+	}
+	for _, p := range powers {
+		if p.Privilege == name {
+			d.Powers = append(d.Powers, p.Permission)
+		}
+	}
+	rules, err := many[delegation](ctx, s, delegationsLive)
+	if err != nil {
+		return d, err
+	}
+	for _, r := range rules {
+		people, err := privilege.ParseRequirementJSON([]byte(r.People), nil)
+		if err != nil {
+			return d, err
+		}
+		if r.Holder == name || slices.Contains(r.Confer, name) || slices.Contains(people.Names(), name) {
+			d.Delegations++
+		}
+	}
+	for after := ""; ; {
+		page, err := s.Clients(ctx, after, 500)
+		if err != nil {
+			return d, err
+		}
+		if len(page) == 0 {
+			return d, nil
+		}
+		after = page[len(page)-1].ID
+		for _, c := range page {
+			if r, err := privilege.ParseRequirement(c.Metadata.RequiredPrivileges, nil); err == nil && slices.Contains(r.Names(), name) {
+				d.Required = append(d.Required, c.ID)
+			}
+			if slices.Contains(c.Metadata.VisiblePrivileges, name) {
+				d.Visible = append(d.Visible, c.ID)
+			}
+		}
+	}
+}
+
+// InUse says what keeps a privilege from being deleted.
+type InUse struct{ Dependants }
+
+func (e *InUse) Error() string { return "store: the privilege is in use: " + e.Blocking() }
+
+// Unwrap is ErrConflict.
+func (e *InUse) Unwrap() error { return ErrConflict }
+
+const (
+	endAssignmentsOf = `UPDATE assignments SET ended_at = ?, ended_by = ? WHERE privilege = ? AND ended_at IS NULL`
+	endIncludesOf    = `UPDATE privilege_includes SET ended_at = ?, ended_by = ? WHERE parent = ? AND ended_at IS NULL`
+	endIncludedIn    = `UPDATE privilege_includes SET ended_at = ?, ended_by = ? WHERE child = ? AND ended_at IS NULL`
+	deletePrivilege  = `UPDATE privileges SET deleted_at = ?, updated_at = ? WHERE name = ? AND deleted_at IS NULL`
+)
+
+// DeletePrivilege takes a privilege away for good: from everybody who holds it and from all that include it, in one audited transaction through the gate.
+// Its name rests for 90 days. ErrNotFound; ErrForbidden for the protected ones (R75) and what the actor could not take from each holder; *InUse
+// while doors or definitions refer to it; ErrLastAdmin.
+func (s *Store) DeletePrivilege(ctx context.Context, actor, name string) (Impact, error) {
+	var impact Impact
+	err := s.Tx(ctx, func(ctx context.Context) error {
+		return s.keepingAdmin(ctx, func(ctx context.Context) error {
+			list, err := s.allPrivileges(ctx)
+			if err != nil {
+				return err
+			}
+			i := slices.IndexFunc(list, func(p Privilege) bool { return p.Name == name })
+			if _, node := privilege.TypeOf(name); i < 0 || node {
+				return fmt.Errorf("store: privilege: %w", ErrNotFound)
+			}
+			if err := list[i].CanDelete(); err != nil {
+				return err
+			}
+			m, err := s.model(ctx)
+			if err != nil {
+				return err
+			}
+			e := Edit{Privilege: name, Delete: true}
+			if _, err := s.allowEdit(ctx, m, actor, list, e); err != nil {
+				return err
+			}
+			d, err := s.Dependants(ctx, name)
+			if err != nil {
+				return err
+			}
+			if d.Blocking() != "" {
+				return &InUse{d}
+			}
+			if impact, err = s.Impact(ctx, e); err != nil {
+				return err
+			}
+			now := At(s.now(ctx))
+			for _, st := range []struct {
+				query string
+				args  []any
+			}{
+				{endAssignmentsOf, []any{now, actor, name}},
+				{endIncludesOf, []any{now, actor, name}},
+				{endIncludedIn, []any{now, actor, name}},
+				{deletePrivilege, []any{now, now, name}},
+			} {
+				if _, err := s.exec(ctx, st.query, st.args...); err != nil {
+					return err
+				}
+			}
+			if err := s.Audit(ctx, actor, "privilege.delete", "privilege:"+name, map[string]any{"people": d.People, "included_in": d.Includes, "effect": impact.String()}); err != nil {
+				return err
+			}
+			return s.changed(ctx)
+		})
+	})
+	return impact, err
+}
+
+var errProtectedSource = errors.New("declared in the configuration")
+
+// editable refuses a person's change of what the configuration declares: the next start would undo it.
+func (p *Privilege) editable(actor string) error {
+	if p.Source == PrivilegeConfig && actor != "system" {
+		return fmt.Errorf("store: privilege %s is %w: %w", p.Name, errProtectedSource, ErrForbidden)
+	}
+	return nil
+}
