@@ -61,7 +61,7 @@ func (p *page) enterCode(code string) *page {
 
 // wrongFor is a code that is not code.
 func wrongFor(code string) string {
-	return fmt.Sprintf("%06d", (int(code[0]-'0')*100000+1)%1000000+1)[:5] + string('0'+(code[5]-'0'+1)%10)
+	return code[:5] + string('0'+(code[5]-'0'+1)%10)
 }
 
 // TestComplete: an address is asked for when the application requires one and nobody has any, and is proven by a code (R32).
@@ -237,10 +237,9 @@ func TestSec_F10_CodeGuessing(t *testing.T) {
 	s.sleep(time.Minute)
 	p = p.form("code-resend-form").submit().expect("/login/complete/code", http.StatusOK)
 	next := s.codeFor("ana@example.com")
-	if next == code {
-		t.Skip("one in a million")
+	if next != code { // the code before is dead
+		p = p.enterCode(code).expect("/login/complete/code", http.StatusUnprocessableEntity)
 	}
-	p = p.enterCode(code).expect("/login/complete/code", http.StatusUnprocessableEntity) // the code before is dead
 	s.sleep(5 * time.Second)
 	if s.read(p.enterCode(next).arrived()).Email != "ana@example.com" {
 		t.Error("no address")

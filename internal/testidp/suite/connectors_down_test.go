@@ -2,7 +2,6 @@ package suite
 
 import (
 	"net/http"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -184,29 +183,28 @@ func TestSec_J8_UpstreamStalls(t *testing.T) {
 			ada := idp.User(testidp.Person{})
 			slow := idp.Browser()
 			at := slow.Click(slow.Get(idp.Issuer+"/login"), "login-with-oidc")
-			done := make(chan *testidp.Page)
+			done := make(chan *testidp.Page, 1)
 			began := time.Now()
 			go func() { done <- slow.Press(at, connectortest.As("ana")) }()
-			var took []time.Duration
-			for range 10 {
-				b := idp.Browser()
-				from := time.Now()
-				b.SignIn(b.Get(idp.Issuer+"/login"), ada).Want(200, "account-title")
-				b = idp.Browser()
-				b.Through(b.Get(idp.Issuer+"/login"), "oauth2", "583231").Want(200, "account-title")
-				took = append(took, time.Since(from))
+			var p *testidp.Page
+			for others := 0; p == nil; {
+				select {
+				case p = <-done:
+					if others < 2 {
+						t.Errorf("%d others came in meanwhile", others)
+					}
+				default:
+					b := idp.Browser()
+					b.SignIn(b.Get(idp.Issuer+"/login"), ada).Want(200, "account-title")
+					b = idp.Browser()
+					b.Through(b.Get(idp.Issuer+"/login"), "oauth2", "583231").Want(200, "account-title")
+					if others += 2; others >= 10 {
+						p = <-done
+					}
+				}
 			}
-			select {
-			case p := <-done:
-				t.Fatalf("no stall: %s", p)
-			default:
-			}
-			if slowest := slices.Max(took); slowest > 3*time.Second {
-				t.Errorf("others waited %v", slowest)
-			}
-			p := <-done
 			forPeople(t, string(fault), slow, p)
-			if d := time.Since(began); d > 12*time.Second {
+			if d := time.Since(began); d > 15*time.Second {
 				t.Errorf("answered after %v", d)
 			}
 		})
