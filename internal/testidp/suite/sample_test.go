@@ -334,9 +334,6 @@ func TestSampleInChromium(t *testing.T) {
 		c.look("sample-" + id)
 	}
 	c.open(d.app+"/bell", "bell-title")
-	c.click("ring-link", "rings")
-	c.click("ring-form", "rings")
-	if got := c.text("rings"); got != "2" {
-		t.Errorf("rang %s times", got)
-	}
+	c.click("ring-link", "rang-1") // the id has the number: the same page comes again
+	c.click("ring-form", "rang-2")
 }
