@@ -30,15 +30,15 @@ func TestSec_F5_ParallelGuessesShareOneCounter(t *testing.T) {
 		var wg sync.WaitGroup
 		for _, f := range forms {
 			wg.Go(func() {
-				p := f.submit()
+				p := f.p.b.send(http.MethodPost, f.action, f.values, nil) // not sent again when the hashing pool is full
 				mu.Lock()
 				defer mu.Unlock()
 				statuses[p.status]++
 			})
 		}
 		wg.Wait()
-		if statuses[http.StatusUnprocessableEntity] != 5 || statuses[http.StatusTooManyRequests] != n-5 {
-			t.Errorf("answers %v, want 5 × 422 and %d × 429", statuses, n-5)
+		if tried := statuses[http.StatusUnprocessableEntity] + statuses[http.StatusServiceUnavailable]; tried != 5 || statuses[http.StatusTooManyRequests] != n-5 {
+			t.Errorf("answers %v, want 5 × 422 (503 on a machine too slow to hash) and %d × 429", statuses, n-5)
 		}
 		// Not even the right password is looked at now.
 		p := s.browser("192.0.2.77").get("/login").signIn("ana@example.com", goodPassword).expect("/login", http.StatusTooManyRequests)
