@@ -349,7 +349,7 @@ func TestMail(t *testing.T) {
 	if _, port := c.Mail.Address(); port != 25 || c.Mail.Password.Reveal() != "hunter2 with a blank" {
 		t.Errorf("%d %q", port, c.Mail.Password.Reveal())
 	}
-	if out := printed(t, c); strings.Contains(out, "hunter2") || !strings.Contains(out, `password_file: "`+file) {
+	if out := printed(t, c); strings.Contains(out, "hunter2") || strings.Contains(out, "REDACTED") || !strings.Contains(out, `password_file: "`+file) {
 		t.Errorf("printed:\n%s", out)
 	}
 	_, warnings, err := read("", []byte(dev+"mail: {host: smtp.example.com, tls: none, from: login@example.com}\n"), testEnv)
