@@ -19,22 +19,26 @@ import (
 type Handler func(w http.ResponseWriter, r *http.Request) error
 
 // Rule says who may use a page route. There is no default: a route names its rule.
-type Rule int
+type Rule string
 
-// The rules.
+// The rules, beside those of Needs.
 const (
-	Public   Rule = iota // anybody
-	SignedIn             // a complete session, else to the sign-in page
+	Public   Rule = "public"    // anybody
+	SignedIn Rule = "signed_in" // a complete session, else to the sign-in page
 )
 
-func (r Rule) String() string {
-	switch r {
-	case Public:
-		return "public"
-	case SignedIn:
-		return "signed_in"
+const needs = "needs "
+
+// Needs is the rule of whoever is signed in and may do action (Config.Allow).
+func Needs(action string) Rule { return Rule(needs + action) }
+
+// action is what a rule needs beside a session, "" for nothing.
+func (r Rule) action() string {
+	a, ok := strings.CutPrefix(string(r), needs)
+	if !ok {
+		return ""
 	}
-	return "unknown"
+	return a
 }
 
 // Option of a page route.
@@ -70,6 +74,9 @@ type Config struct {
 	// SignedIn says whether that context holds a complete session (for Rule SignedIn); SignIn is where the others are sent.
 	SignedIn func(ctx context.Context) bool
 	SignIn   func(w http.ResponseWriter, r *http.Request) error
+	// Allow says whether the person of that context may do an action (for Needs); nil = yes, else an error for them. It is asked before the
+	// body is read and the handler runs, at every request.
+	Allow func(ctx context.Context, action string) error
 	// Binding is what the form token is bound to besides the key: the session's id, or what identifies the browser before there is
 	// one; "" = nothing yet.
 	Binding func(r *http.Request) string
@@ -108,7 +115,7 @@ type CORS struct {
 type Route struct {
 	Pattern string
 	Kind    string // page or api
-	Rule    string // public, signed_in, or none for api
+	Rule    string // public, signed_in or needs ACTION; none for api
 	Options []string
 }
 
@@ -168,12 +175,17 @@ func hasPort(host string) bool {
 // that conflicts or names no method.
 func (m *Mux) Page(pattern string, rule Rule, h Handler, opts ...Option) {
 	mustNameMethod(pattern)
-	if rule == SignedIn && m.c.SignIn == nil {
+	switch action := rule.action(); {
+	case rule != Public && rule != SignedIn && action == "":
+		panic("web: " + pattern + " has no rule that there is")
+	case rule != Public && m.c.SignIn == nil:
 		panic("web: " + pattern + " needs Config.SignedIn and Config.SignIn")
+	case action != "" && m.c.Allow == nil:
+		panic("web: " + pattern + " needs Config.Allow")
 	}
 	p := page{m: m, rule: rule, handler: h, crossSite: slices.Contains(opts, CrossSitePOST)}
 	m.mux.Handle(pattern, p)
-	route := Route{Pattern: pattern, Kind: "page", Rule: rule.String()}
+	route := Route{Pattern: pattern, Kind: "page", Rule: string(rule)}
 	for _, o := range opts {
 		route.Options = append(route.Options, o.String())
 	}
@@ -255,6 +267,11 @@ func (p page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (p page) serve(res *response, r *http.Request) error {
 	if p.rule != Public && !p.m.c.SignedIn(r.Context()) {
 		return p.m.c.SignIn(res, r)
+	}
+	if action := p.rule.action(); action != "" {
+		if err := p.m.c.Allow(r.Context(), action); err != nil {
+			return err
+		}
 	}
 	if !safe(r.Method) {
 		if err := p.m.readForm(res, r); err != nil {

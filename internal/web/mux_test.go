@@ -70,6 +70,55 @@ func TestConfigIsChecked(t *testing.T) {
 	}
 }
 
+// A route that needs an action asks for it at every request: after the session, before the body and the handler.
+func TestNeedsRule(t *testing.T) {
+	t.Parallel()
+	var asked []string
+	f := newFake(t, func(c *Config) {
+		c.Allow = func(ctx context.Context, action string) error {
+			asked = append(asked, fmt.Sprint(ctx.Value(whoKey{}), " ", action))
+			if ctx.Value(whoKey{}) == "ada" {
+				return nil
+			}
+			return &Error{Status: http.StatusForbidden}
+		}
+	})
+	f.Page("GET /admin", Needs("users.view"), okay)
+	f.Page("POST /admin", Needs("users.edit"), okay)
+	if got := fmt.Sprint(f.Routes()); got != "[{GET /admin page needs users.view []} {POST /admin page needs users.edit []}]" {
+		t.Error(got)
+	}
+	for _, c := range []struct {
+		method, who string
+		status      int
+	}{{"GET", "", 303}, {"POST", "", 303}, {"GET", "eve", 403}, {"POST", "eve", 403}, {"GET", "ada", 200}, {"HEAD", "eve", 403}} {
+		var headers []string
+		if c.who != "" {
+			headers = []string{"Cookie", "who=" + c.who}
+		}
+		if w := f.do(t, c.method, "/admin", "", headers...); w.Code != c.status {
+			t.Errorf("%s as %q: %d, want %d", c.method, c.who, w.Code, c.status)
+		}
+	}
+	if got := strings.Join(asked, ", "); got != "eve users.view, eve users.edit, ada users.view, eve users.view" {
+		t.Errorf("asked: %s", got)
+	}
+	for name, add := range map[string]func(){
+		"no Allow":     func() { newFake(t, nil).Page("GET /x", Needs("users.view"), okay) },
+		"no such rule": func() { f.Page("GET /x", Rule("everybody"), okay) },
+		"no action":    func() { f.Page("GET /x", Needs(""), okay) },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s was taken", name)
+				}
+			}()
+			add()
+		}()
+	}
+}
+
 func TestSignedInRule(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, nil)
