@@ -336,7 +336,13 @@ func TestSec_D2_PerHost(t *testing.T) {
 			}
 		})
 	}
-	time.Sleep(200 * time.Millisecond)
+	for range 1000 { // the calls that may come do, and none comes after them
+		if most.Load() >= maxPerHost {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	time.Sleep(100 * time.Millisecond)
 	close(release)
 	all.Wait()
 	if m := most.Load(); m != maxPerHost {
