@@ -92,7 +92,7 @@ func (s *Store) Impact(ctx context.Context, e Edit) (Impact, error) {
 		if err := s.weighByBits(ctx, before, after, touched, moved, &out); err != nil {
 			return out, err
 		}
-		out.Clients, err = s.clientsSeeing(ctx, union(out.Gained, out.Lost))
+		out.Clients, err = s.ClientsSeeing(ctx, union(out.Gained, out.Lost))
 		return out, err
 	}
 	err = s.patterns(ctx, touched, weigh, func(_ string, names []string, n int) error {
@@ -109,7 +109,7 @@ func (s *Store) Impact(ctx context.Context, e Edit) (Impact, error) {
 	if err != nil {
 		return out, err
 	}
-	out.Clients, err = s.clientsSeeing(ctx, union(out.Gained, out.Lost))
+	out.Clients, err = s.ClientsSeeing(ctx, union(out.Gained, out.Lost))
 	return out, err
 }
 
@@ -119,8 +119,8 @@ func union(a, b []string) []string {
 	return slices.Compact(out)
 }
 
-// clientsSeeing are the clients whose tokens or doors depend on one of names.
-func (s *Store) clientsSeeing(ctx context.Context, names []string) (ids []string, err error) {
+// ClientsSeeing are the ids of the clients whose tokens or doors depend on one of names.
+func (s *Store) ClientsSeeing(ctx context.Context, names []string) (ids []string, err error) {
 	if len(names) == 0 {
 		return nil, nil
 	}
@@ -308,6 +308,26 @@ func (s *Store) allowEdit(ctx context.Context, m *Model, actorID string, list []
 		return nil
 	})
 	return after, err
+}
+
+// MayEdit asks the gate about an edit without making it: nil = the actor may. ErrForbidden, ErrInvalid for a cycle, ErrNotFound.
+func (s *Store) MayEdit(ctx context.Context, actor string, e Edit) error {
+	list, err := s.allPrivileges(ctx)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(list, func(p Privilege) bool { return p.Name == e.Privilege })
+	if i >= 0 && e.Delete {
+		if err := list[i].CanDelete(); err != nil {
+			return err
+		}
+	}
+	m, err := s.model(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = s.allowEdit(ctx, m, actor, list, e)
+	return err
 }
 
 // CanDelete says whether a privilege may be deleted at all: six of the seven stay (R75), and what the configuration declares goes there.

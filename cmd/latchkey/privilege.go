@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/latchkey-idp/latchkey/internal/rights"
 	"github.com/latchkey-idp/latchkey/internal/server"
 	"github.com/latchkey-idp/latchkey/store"
 )
@@ -210,13 +211,13 @@ func (a *app) privilegeOverview() *cobra.Command {
 }
 
 // ticks prints a table of marks. What stands in a column is short, so spaces at the ends of lines are all there is to trim.
-func (a *app) ticks(head string, t *server.Table) {
+func (a *app) ticks(head string, t *rights.Table) {
 	var rows [][]string
 	rows = append(rows, append([]string{head}, t.Columns...))
 	for _, r := range t.Rows {
 		cells := []string{r}
 		for _, c := range t.Columns {
-			cells = append(cells, map[string]string{server.MarkItself: "✓", server.MarkThrough: "+"}[t.Marks[r][c]])
+			cells = append(cells, map[string]string{rights.MarkItself: "✓", rights.MarkThrough: "+"}[t.Marks[r][c]])
 		}
 		rows = append(rows, cells)
 	}
@@ -227,7 +228,7 @@ func (a *app) ticks(head string, t *server.Table) {
 
 // privilegeError says in plain words what stands in the way of a change of a privilege.
 func privilegeError(err error, name string) error {
-	var used *server.InUse
+	var used *rights.InUse
 	var stored *store.InUse
 	var field *store.FieldError
 	switch {
@@ -237,7 +238,7 @@ func privilegeError(err error, name string) error {
 		return fmt.Errorf("%s is in use, and what it is used for must not change its meaning by the way; first change these: %s", name, used.Text)
 	case errors.As(err, &stored):
 		return fmt.Errorf("%s is in use, and what it is used for must not change its meaning by the way; first change these: %s", name, stored.Blocking())
-	case errors.Is(err, server.ErrInFile):
+	case errors.Is(err, rights.ErrInFile):
 		return fmt.Errorf("%s is declared in the configuration file; change it there and reload the server", name)
 	case errors.Is(err, store.ErrLastAdmin):
 		return errors.New("nobody could administer Latchkey afterwards; make another administrator first")

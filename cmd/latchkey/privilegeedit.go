@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/latchkey-idp/latchkey/internal/rights"
 	"github.com/latchkey-idp/latchkey/internal/server"
 	"github.com/latchkey-idp/latchkey/store"
 )
@@ -195,9 +196,9 @@ type edited struct {
 
 // edit shows what a change would do, and does it unless it touches somebody and nobody said yes.
 func (a *app) edit(ctx context.Context, c *server.Console, e store.Edit, f editFlags, done string) error {
-	impact, err := c.Weigh(ctx, e)
+	impact, err := c.Weigh(ctx, actor, e)
 	switch {
-	case e.Delete && errors.Is(err, server.ErrInFile):
+	case e.Delete && errors.Is(err, rights.ErrInFile):
 		return fmt.Errorf("%s is declared in the configuration file; take it out there and reload the server, then remove it here", e.Privilege)
 	case err != nil:
 		return privilegeError(err, e.Privilege)
@@ -207,7 +208,8 @@ func (a *app) edit(ctx context.Context, c *server.Console, e store.Edit, f editF
 	}
 	write := !f.dry && (f.yes || impact.People == 0)
 	if write {
-		if err := c.Apply(ctx, actor, e, f.yes); err != nil {
+		agree := func(now store.Impact) bool { return f.yes || now.People == 0 }
+		if _, err := c.Apply(ctx, actor, e, agree); err != nil {
 			return privilegeError(err, e.Privilege)
 		}
 	}

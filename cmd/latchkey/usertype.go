@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey-idp/latchkey/internal/explain"
+	"github.com/latchkey-idp/latchkey/internal/rights"
 	"github.com/latchkey-idp/latchkey/internal/server"
 	"github.com/latchkey-idp/latchkey/store"
 )
@@ -52,7 +53,7 @@ func lastAdmin(u *store.User) error {
 
 func findType(ctx context.Context, c *server.Console, which string) (*store.UserType, error) {
 	t, err := c.FindType(ctx, which)
-	if errors.Is(err, server.ErrNoType) {
+	if errors.Is(err, rights.ErrNoType) {
 		return nil, fmt.Errorf("there is no user type %q that a person can have; latchkey privilege types shows what there is", which)
 	}
 	return t, err

@@ -66,9 +66,13 @@ type Config struct {
 	Permissions map[string][]string `yaml:"permissions"`
 	// Delegations narrow what holders of a privilege may pass on; without any that names something they hold, it is whatever they hold.
 	Delegations []Delegation `yaml:"delegations"`
+	// Actions require privileges for what people do on Latchkey's own pages, beside the permissions that it needs: by the name of a section or of an
+	// action.
+	Actions map[string]ActionRule `yaml:"actions"`
 	// Clients are the applications that are registered by this file. What stands here cannot be changed elsewhere.
 	Clients []Client `yaml:"clients"`
-	// DebugPermissions are the actions of which each check is logged, for clients that have the flag too: sign_in, refresh. Development only.
+	// DebugPermissions are the questions of which each check is logged, for clients and actions that have the flag too: sign_in and refresh of clients, view
+	// and run of actions. Development only.
 	DebugPermissions []string `yaml:"debug_permissions"`
 	// Sessions is how long a sign-in at Latchkey itself lasts.
 	Sessions Sessions `yaml:"sessions"`

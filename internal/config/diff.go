@@ -6,7 +6,7 @@ import (
 )
 
 // reloadable are the keys that a reload (SIGHUP) applies to a running server; every other change waits for a restart.
-var reloadable = []string{"http.tls", "privileges", "user_types", "permissions", "delegations", "clients", "log.level"}
+var reloadable = []string{"http.tls", "privileges", "user_types", "permissions", "delegations", "actions", "clients", "log.level"}
 
 // Diff names the keys whose values differ, as paths in the order of the reference; privileges and clients count as one each.
 // applied are those a reload applies to a running server, restart those that wait.

@@ -83,7 +83,7 @@ func exampleKeys(t *testing.T) map[string]string {
 		es, _ := entries(n)
 		for _, e := range es {
 			key := e.key
-			if path == "privileges" || path == "privileges.*.texts" {
+			if path == "privileges" || path == "privileges.*.texts" || path == "actions" {
 				key = "*"
 			}
 			p := join(path, key)
@@ -118,6 +118,8 @@ func fieldsOf(v reflect.Value, path string, out map[string]reflect.Value) {
 			fieldsOf(reflect.ValueOf(ClaimRule{}), p+"[]", out)
 		case map[string]Text:
 			fieldsOf(reflect.ValueOf(Text{}), p+".*", out)
+		case map[string]ActionRule:
+			fieldsOf(reflect.ValueOf(ActionRule{}), p+".*", out)
 		case map[string]Privilege:
 			fieldsOf(reflect.ValueOf(Privilege{}), p+".*", out)
 		default:
@@ -177,7 +179,7 @@ func TestExample_IsCompleteAndStatesDefaults(t *testing.T) {
 		t.Errorf("only %d defaults were compared", checked)
 	}
 	for p := range keys {
-		if _, ok := fields[p]; !ok && p != "privileges.*" && p != "privileges.*.texts.*" {
+		if _, ok := fields[p]; !ok && p != "privileges.*" && p != "privileges.*.texts.*" && p != "actions.*" {
 			t.Errorf("config.example.yaml has %s, which is no key", p)
 		}
 	}

@@ -107,20 +107,9 @@ func (p *printer) value(v reflect.Value, indent string) {
 	case []any:
 		p.b.WriteString(" " + flow(x) + "\n")
 	case map[string]Privilege:
-		if len(x) == 0 {
-			p.b.WriteString(" {}\n")
-			return
-		}
-		p.b.WriteString("\n")
-		for _, name := range slices.Sorted(maps.Keys(x)) {
-			var in printer
-			in.block(reflect.ValueOf(x[name]), indent+"    ", reflect.ValueOf(Privilege{}))
-			p.b.WriteString(indent + "  " + quote(name) + ":")
-			if in.b.Len() == 0 {
-				p.b.WriteString(" {}")
-			}
-			p.b.WriteString("\n" + in.b.String())
-		}
+		blocks(p, indent, x)
+	case map[string]ActionRule:
+		blocks(p, indent, x)
 	default:
 		if isBlock(v.Type()) {
 			p.b.WriteString("\n")
@@ -128,6 +117,24 @@ func (p *printer) value(v reflect.Value, indent string) {
 			return
 		}
 		p.b.WriteString(" " + scalar(x) + "\n")
+	}
+}
+
+// blocks writes a map of blocks by the operator's names, of each what is not empty.
+func blocks[T any](p *printer, indent string, x map[string]T) {
+	if len(x) == 0 {
+		p.b.WriteString(" {}\n")
+		return
+	}
+	p.b.WriteString("\n")
+	for _, name := range slices.Sorted(maps.Keys(x)) {
+		var in printer
+		in.block(reflect.ValueOf(x[name]), indent+"    ", reflect.ValueOf(new(T)).Elem())
+		p.b.WriteString(indent + "  " + quote(name) + ":")
+		if in.b.Len() == 0 {
+			p.b.WriteString(" {}")
+		}
+		p.b.WriteString("\n" + in.b.String())
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/latchkey-idp/latchkey/internal/privilege"
 )
@@ -38,6 +39,14 @@ type Delegation struct {
 	Confer []string `yaml:"confer"`
 	// People are those they may pass them on to: [a, [b, c]] means a and (b or c); [] = everybody who holds no more than they.
 	People []any `yaml:"people"`
+}
+
+// ActionRule is what a section or an action of the administrators' pages requires.
+type ActionRule struct {
+	// Requires is who may: [a, [b, c]] means a and (b or c). That of a section holds for all its actions.
+	Requires []any `yaml:"requires"`
+	// DebugPermissions logs every check of it, for the questions of debug_permissions; in development only.
+	DebugPermissions bool `yaml:"debug_permissions"`
 }
 
 // Types is the list of user types in force: the three defaults, with those of the file added, in the place of one with the same value, or hidden.
@@ -110,6 +119,7 @@ func (r *reader) checkRights(known map[string]bool) {
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(ignored))) {
 		r.warn("permissions", "%s means nothing in Latchkey and is ignored", name)
 	}
+	r.checkActions(known)
 	for i, d := range r.cfg.Delegations {
 		path := item("delegations", i)
 		if d.Holder == "" {
@@ -129,8 +139,29 @@ func (r *reader) checkRights(known map[string]bool) {
 	}
 }
 
-// debugActions are those whose checks can be logged.
-var debugActions = []string{"sign_in", "refresh"}
+func (r *reader) checkActions(known map[string]bool) {
+	names := privilege.Sections()
+	for _, a := range privilege.Actions() {
+		names = append(names, a.Name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.cfg.Actions)) {
+		path := join("actions", keyText(name))
+		if !slices.Contains(names, name) {
+			if near, ok := nearest(name, names); ok {
+				r.problem(path, "there is no section and no action %s; did you mean %s?", r.show(path, name), near)
+			} else {
+				r.problem(path, "there is no section and no action %s; the sections are %s", r.show(path, name), strings.Join(privilege.Sections(), ", "))
+			}
+		}
+		_, err := privilege.ParseRequirement(r.cfg.Actions[name].Requires, func(n string) bool { return known[n] })
+		for _, err := range unjoin(err) {
+			r.problem(join(path, "requires"), "%v", err)
+		}
+	}
+}
+
+// debugActions are the questions whose answers can be logged.
+var debugActions = []string{"sign_in", "refresh", "view", "run"}
 
 // checkDebug: what tells a log who may do what is for one's own machine (R105).
 func (r *reader) checkDebug() {
@@ -142,6 +173,11 @@ func (r *reader) checkDebug() {
 	for i, c := range r.cfg.Clients {
 		if c.DebugPermissions && r.production() {
 			r.problem(join(item("clients", i), "debug_permissions"), only)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.cfg.Actions)) {
+		if r.cfg.Actions[name].DebugPermissions && r.production() {
+			r.problem(join(join("actions", keyText(name)), "debug_permissions"), only)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/config"
+	"github.com/latchkey-idp/latchkey/internal/rights"
 	"github.com/latchkey-idp/latchkey/login"
 	"github.com/latchkey-idp/latchkey/login/password"
 	"github.com/latchkey-idp/latchkey/provider"
@@ -26,6 +27,7 @@ var (
 // any number of servers run on the same database.
 type Console struct {
 	Store *store.Store
+	*rights.Desk
 
 	cfg    *config.Config
 	master provider.MasterKeys
@@ -86,6 +88,7 @@ func openConsole(ctx context.Context, cfg *config.Config, w io.Writer) (*Console
 	if c.Store, err = openStore(ctx, cfg, c.log, c.now); err != nil {
 		return nil, err
 	}
+	c.Desk = &rights.Desk{Store: c.Store, File: func() *config.Config { return cfg }}
 	return c, nil
 }
 

@@ -16,8 +16,10 @@ const module = "github.com/latchkey-idp/latchkey/"
 // mayImport is the import graph. A package that is not here may import nothing of ours, and nothing of ours may be missing here.
 // Leaves know nothing of ours; provider and login meet in internal/server and nowhere else.
 var mayImport = map[string][]string{
-	"cmd/latchkey":       {"connectors/connectortest", "internal/config", "internal/explain", "internal/server", "internal/sampleapp", "store"},
-	"internal/server":    {"connectors", "internal/config", "internal/delivery", "internal/explain", "internal/notify", "internal/privilege", "internal/web", "login", "login/password", "login/session", "login/throttle", "provider", "store", "templates"},
+	"cmd/latchkey":       {"connectors/connectortest", "internal/config", "internal/explain", "internal/rights", "internal/server", "internal/sampleapp", "store"},
+	"admin":              {"login/session", "internal/explain", "internal/privilege", "internal/rights", "internal/web", "templates", "store"},
+	"internal/rights":    {"internal/config", "internal/privilege", "store"},
+	"internal/server":    {"internal/rights", "admin", "connectors", "internal/config", "internal/delivery", "internal/explain", "internal/notify", "internal/privilege", "internal/web", "login", "login/password", "login/session", "login/throttle", "provider", "store", "templates"},
 	"internal/sampleapp": {"relying"},
 	"relying":            {"internal/privilege"},
 	"provider":           {"login/session", "internal/web", "internal/privilege", "templates", "store"},

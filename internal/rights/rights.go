@@ -1,4 +1,9 @@
-package server
+// Package rights is what operators see and change of privileges, user types and permissions, at the command line and in a browser alike.
+//
+// It owns the questions they ask (what is there, who holds it, what would a change do) and the two refusals that the database cannot make: what the
+// configuration file declares is changed there, and what it names stays, as the next start would undo the one and fail at the other. Who may change
+// what is the store's gate, in the transaction that writes. It has no words for people but of what stands in a way.
+package rights
 
 import (
 	"context"
@@ -13,7 +18,13 @@ import (
 	"github.com/latchkey-idp/latchkey/store"
 )
 
-// Privilege is a privilege as the command line shows it.
+// Desk is where they do it.
+type Desk struct {
+	Store *store.Store
+	File  func() *config.Config // the configuration in force
+}
+
+// Privilege is a privilege as operators see it.
 type Privilege struct {
 	Name        string       `json:"name"`
 	Label       string       `json:"label"`
@@ -49,12 +60,12 @@ func privilegeOf(p store.Privilege, counts map[string]int64) Privilege {
 }
 
 // Privileges lists all, in the order of their names.
-func (c *Console) Privileges(ctx context.Context) ([]Privilege, error) {
-	rows, err := c.Store.Privileges(ctx)
+func (d *Desk) Privileges(ctx context.Context) ([]Privilege, error) {
+	rows, err := d.Store.Privileges(ctx)
 	if err != nil {
 		return nil, err
 	}
-	counts, err := c.Store.HolderCounts(ctx)
+	counts, err := d.Store.HolderCounts(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -66,39 +77,39 @@ func (c *Console) Privileges(ctx context.Context) ([]Privilege, error) {
 }
 
 // privilege finds the row; store.ErrNotFound.
-func (c *Console) privilege(ctx context.Context, name string) (*store.Privilege, error) {
-	rows, err := c.Store.Privileges(ctx)
+func (d *Desk) privilege(ctx context.Context, name string) (*store.Privilege, error) {
+	rows, err := d.Store.Privileges(ctx)
 	if err != nil {
 		return nil, err
 	}
 	i := slices.IndexFunc(rows, func(p store.Privilege) bool { return p.Name == name })
 	if i < 0 {
-		return nil, fmt.Errorf("server: privilege %q: %w", name, store.ErrNotFound)
+		return nil, fmt.Errorf("rights: privilege %q: %w", name, store.ErrNotFound)
 	}
 	return &rows[i], nil
 }
 
 // Privilege is one in full. store.ErrNotFound.
-func (c *Console) Privilege(ctx context.Context, name string) (*PrivilegeDetail, error) {
-	p, err := c.privilege(ctx, name)
+func (d *Desk) Privilege(ctx context.Context, name string) (*PrivilegeDetail, error) {
+	p, err := d.privilege(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	counts, err := c.Store.HolderCounts(ctx)
+	counts, err := d.Store.HolderCounts(ctx)
 	if err != nil {
 		return nil, err
 	}
-	m, err := c.Store.Model(ctx)
+	m, err := d.Store.Model(ctx)
 	if err != nil {
 		return nil, err
 	}
-	dep, err := c.Store.Dependants(ctx, name)
+	dep, err := d.Store.Dependants(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	out := &PrivilegeDetail{Privilege: privilegeOf(*p, counts), Closure: m.Graph.Closure(name), IncludedBy: dep.Includes,
-		UserTypes: dep.Types, Required: dep.Required, Visible: dep.Visible, Delegations: dep.Delegations, Blocking: c.blocking(name, dep)}
-	if out.InEffect, err = c.Store.CountHolders(ctx, name); err != nil {
+		UserTypes: dep.Types, Required: dep.Required, Visible: dep.Visible, Delegations: dep.Delegations, Blocking: d.blocking(name, dep)}
+	if out.InEffect, err = d.Store.CountHolders(ctx, name); err != nil {
 		return nil, err
 	}
 	for _, perm := range m.Powers.Of(out.Closure) {
@@ -111,12 +122,12 @@ func (c *Console) Privilege(ctx context.Context, name string) (*PrivilegeDetail,
 }
 
 // blocking says in one line what has to change before a privilege can go: what the database knows, and what the file says.
-func (c *Console) blocking(name string, dep store.Dependants) string {
+func (d *Desk) blocking(name string, dep store.Dependants) string {
 	parts := []string{}
 	if s := dep.Blocking(); s != "" {
 		parts = append(parts, s)
 	}
-	if places := namedInFile(c.cfg, name); len(places) > 0 {
+	if places := namedInFile(d.File(), name); len(places) > 0 {
 		parts = append(parts, "the configuration names it: "+strings.Join(places, ", "))
 	}
 	return strings.Join(parts, "; ")
@@ -128,6 +139,11 @@ func namedInFile(cfg *config.Config, name string) (places []string) {
 	for _, n := range slices.Sorted(maps.Keys(cfg.Privileges)) {
 		if slices.Contains(cfg.Privileges[n].Includes, name) {
 			places = append(places, "privileges."+n+".includes")
+		}
+	}
+	for _, n := range slices.Sorted(maps.Keys(cfg.Actions)) {
+		if r, err := privilege.ParseRequirement(cfg.Actions[n].Requires, nil); err == nil && slices.Contains(r.Names(), name) {
+			places = append(places, "actions."+n+".requires")
 		}
 	}
 	for _, k := range cfg.Connectors {
@@ -146,76 +162,128 @@ type InUse struct{ Text string }
 
 func (e *InUse) Error() string { return "the privilege is in use: " + e.Text }
 
-// Weigh says what an edit would do, and whether it is allowed at all; it writes nothing. store.ErrNotFound, ErrInFile, store.ErrForbidden for what is
-// built in and stays, *InUse, store.ErrInvalid for a cycle.
-func (c *Console) Weigh(ctx context.Context, e store.Edit) (store.Impact, error) {
-	p, err := c.privilege(ctx, e.Privilege)
+// Weigh says what an edit by actor would do, and whether it is allowed at all; it writes nothing. Whoever may not make it hears no number (security.md
+// G13). store.ErrNotFound, store.ErrForbidden also for what is built in and stays, ErrInFile, *InUse, store.ErrInvalid for a cycle.
+func (d *Desk) Weigh(ctx context.Context, actor string, e store.Edit) (store.Impact, error) {
+	if err := d.possible(ctx, e); err != nil {
+		return store.Impact{}, err
+	}
+	if err := d.Store.MayEdit(ctx, actor, e); err != nil {
+		return store.Impact{}, err
+	}
+	return d.Store.Impact(ctx, e)
+}
+
+// possible refuses an edit that no one could make here.
+func (d *Desk) possible(ctx context.Context, e store.Edit) error {
+	p, err := d.privilege(ctx, e.Privilege)
 	if err != nil {
-		return store.Impact{}, err
+		return err
 	}
-	if err := c.declared(p); err != nil {
-		return store.Impact{}, err
+	if err := d.declared(p); err != nil || !e.Delete {
+		return err
 	}
-	if e.Delete {
-		if err := p.CanDelete(); err != nil {
-			return store.Impact{}, err
-		}
-		dep, err := c.Store.Dependants(ctx, e.Privilege)
-		if err != nil {
-			return store.Impact{}, err
-		}
-		if s := c.blocking(e.Privilege, dep); s != "" {
-			return store.Impact{}, &InUse{s}
-		}
+	if err := p.CanDelete(); err != nil {
+		return err
 	}
-	return c.Store.Impact(ctx, e)
+	dep, err := d.Store.Dependants(ctx, e.Privilege)
+	if err != nil {
+		return err
+	}
+	if s := d.blocking(e.Privilege, dep); s != "" {
+		return &InUse{s}
+	}
+	return nil
 }
 
 // declared refuses what the next start would undo. A built-in one may stand in the file too.
-func (c *Console) declared(p *store.Privilege) error {
-	if _, ok := c.cfg.Privileges[p.Name]; ok || p.Source == store.PrivilegeConfig {
+func (d *Desk) declared(p *store.Privilege) error {
+	if _, ok := d.File().Privileges[p.Name]; ok || p.Source == store.PrivilegeConfig {
 		return ErrInFile
 	}
 	return nil
 }
 
-// errUnweighed: somebody else's change meanwhile made it matter to people.
-var errUnweighed = errors.New("this would change what people hold, by something that happened a moment ago; look again")
+// ErrUnweighed says that a change was not made, because it is another one than was agreed to: something happened meanwhile.
+var ErrUnweighed = errors.New("this would change what people hold, by something that happened a moment ago; look again")
 
-// Apply makes an edit that was weighed. Without sure it must change nothing for anybody.
-func (c *Console) Apply(ctx context.Context, actor string, e store.Edit, sure bool) error {
-	return c.Store.Tx(ctx, func(ctx context.Context) error {
-		if !sure {
-			impact, err := c.Store.Impact(ctx, e)
-			if err != nil {
+// Apply makes an edit if agree, told what it does at that moment, says so; else it is ErrUnweighed, and nothing is written. agree nil agrees to all.
+func (d *Desk) Apply(ctx context.Context, actor string, e store.Edit, agree func(store.Impact) bool) (impact store.Impact, err error) {
+	err = d.Store.Tx(ctx, func(ctx context.Context) error {
+		if err := d.possible(ctx, e); err != nil {
+			return err
+		}
+		if agree != nil {
+			if impact, err = d.Store.Impact(ctx, e); err != nil {
 				return err
 			}
-			if impact.People > 0 {
-				return errUnweighed
+			if !agree(impact) {
+				return ErrUnweighed
 			}
 		}
 		if e.Delete {
-			_, err := c.Store.DeletePrivilege(ctx, actor, e.Privilege)
+			_, err := d.Store.DeletePrivilege(ctx, actor, e.Privilege)
 			return err
 		}
-		return c.Store.SetIncludes(ctx, actor, e.Privilege, e.Includes)
+		return d.Store.SetIncludes(ctx, actor, e.Privilege, e.Includes)
 	})
+	return impact, err
 }
 
-// Describe changes label, description and translations by change, which gets the row as it is.
-func (c *Console) Describe(ctx context.Context, actor, name string, change func(p *store.Privilege) error) error {
-	return c.Store.Tx(ctx, func(ctx context.Context) error {
-		p, err := c.privilege(ctx, name)
+// OnPerson makes a change of what one person holds if agree, told what it does, says so; else it is ErrUnweighed and nothing is written. The gate has its
+// say first: whoever may not make the change hears nothing of what it would do.
+func (d *Desk) OnPerson(ctx context.Context, userID string, change func(ctx context.Context) error, agree func(store.Impact) bool) (impact store.Impact, err error) {
+	err = d.Store.Tx(ctx, func(ctx context.Context) error {
+		impact = store.Impact{}
+		before, err := d.effective(ctx, userID)
 		if err != nil {
 			return err
 		}
-		if err := c.declared(p); err != nil {
+		if err := change(ctx); err != nil {
+			return err
+		}
+		after, err := d.effective(ctx, userID)
+		if err != nil {
+			return err
+		}
+		impact.Add(privilege.Effect{Before: before, After: after}, 1)
+		if impact.Clients, err = d.Store.ClientsSeeing(ctx, slices.Concat(impact.Gained, impact.Lost)); err != nil {
+			return err
+		}
+		if !agree(impact) {
+			return ErrUnweighed
+		}
+		return nil
+	})
+	return impact, err
+}
+
+func (d *Desk) effective(ctx context.Context, userID string) ([]string, error) {
+	m, err := d.Store.Model(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l, err := d.Store.Live(ctx, userID)
+	if err != nil {
+		return nil, err
+	}
+	return m.Effective(l, store.At(d.Store.Clock())), nil
+}
+
+// Describe changes label, description and translations by change, which gets the row as it is.
+func (d *Desk) Describe(ctx context.Context, actor, name string, change func(p *store.Privilege) error) error {
+	return d.Store.Tx(ctx, func(ctx context.Context) error {
+		p, err := d.privilege(ctx, name)
+		if err != nil {
+			return err
+		}
+		if err := d.declared(p); err != nil {
 			return err
 		}
 		if err := change(p); err != nil {
 			return err
 		}
-		return c.Store.DescribePrivilege(ctx, actor, name, p.Label, p.Description, p.Texts, "")
+		return d.Store.DescribePrivilege(ctx, actor, name, p.Label, p.Description, p.Texts, "")
 	})
 }
 
@@ -228,13 +296,13 @@ type Holder struct {
 
 // Holders lists up to n people who hold a privilege now, what includes it counted, in the order of their ids, from the one after after. more says that
 // there are others. store.ErrNotFound.
-func (c *Console) Holders(ctx context.Context, name, after string, n int) (list []Holder, more bool, err error) {
-	if _, err := c.privilege(ctx, name); err != nil {
+func (d *Desk) Holders(ctx context.Context, name, after string, n int) (list []Holder, more bool, err error) {
+	if _, err := d.privilege(ctx, name); err != nil {
 		return nil, false, err
 	}
 	const page = 500
 	for {
-		rows, err := c.Store.Holders(ctx, name, after, page)
+		rows, err := d.Store.Holders(ctx, name, after, page)
 		if err != nil {
 			return nil, false, err
 		}
@@ -250,7 +318,7 @@ func (c *Console) Holders(ctx context.Context, name, after string, n int) (list 
 				if len(list) == n {
 					return list, true, nil
 				}
-				u, err := c.Store.User(ctx, h.UserID)
+				u, err := d.Store.User(ctx, h.UserID)
 				if err != nil {
 					return nil, false, err
 				}
@@ -281,8 +349,8 @@ type Permission struct {
 }
 
 // Permissions lists all, in the order of an overview.
-func (c *Console) Permissions(ctx context.Context) ([]Permission, error) {
-	m, err := c.Store.Model(ctx)
+func (d *Desk) Permissions(ctx context.Context) ([]Permission, error) {
+	m, err := d.Store.Model(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -323,12 +391,12 @@ type UserType struct {
 }
 
 // UserTypes lists them, in the operator's order.
-func (c *Console) UserTypes(ctx context.Context) ([]UserType, error) {
-	m, err := c.Store.Model(ctx)
+func (d *Desk) UserTypes(ctx context.Context) ([]UserType, error) {
+	m, err := d.Store.Model(ctx)
 	if err != nil {
 		return nil, err
 	}
-	counts, err := c.Store.HolderCounts(ctx)
+	counts, err := d.Store.HolderCounts(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -343,8 +411,8 @@ func (c *Console) UserTypes(ctx context.Context) ([]UserType, error) {
 var ErrNoType = errors.New("there is no such user type")
 
 // FindType takes a value or a name. What fits two types is refused, and so is that of people who are not signed in.
-func (c *Console) FindType(ctx context.Context, which string) (*store.UserType, error) {
-	m, err := c.Store.Model(ctx)
+func (d *Desk) FindType(ctx context.Context, which string) (*store.UserType, error) {
+	m, err := d.Store.Model(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -392,8 +460,8 @@ type Overview struct {
 }
 
 // Overview of what is in force.
-func (c *Console) Overview(ctx context.Context) (*Overview, error) {
-	m, err := c.Store.Model(ctx)
+func (d *Desk) Overview(ctx context.Context) (*Overview, error) {
+	m, err := d.Store.Model(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -410,7 +478,7 @@ func (c *Console) Overview(ctx context.Context) (*Overview, error) {
 			out.Types.mark(n, column, mark)
 		}
 	}
-	perms, err := c.Permissions(ctx)
+	perms, err := d.Permissions(ctx)
 	if err != nil {
 		return nil, err
 	}
