@@ -28,6 +28,9 @@ func (l *Login) connections(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return wrap("connections of an account", err)
 	}
+	if !page.Recent {
+		l.sessions.KeepPlace(w, connectionsPath)
+	}
 	return l.mux.Render(w, r, http.StatusOK, page)
 }
 
@@ -99,23 +102,22 @@ func (l *Login) isRecent(ctx context.Context, s *session.Session) (bool, error) 
 	return err == nil && side.Anew, err
 }
 
-func sendOn(w http.ResponseWriter, r *http.Request, to string, err error) error {
+// Confirmed says whether the person of this request showed who they are a moment ago, which a change of what people may do or how they sign in asks
+// for. When not, the answer was sent: to the sign-in page, and from there back to place.
+func (l *Login) Confirmed(w http.ResponseWriter, r *http.Request, place string) (bool, error) {
+	s, ok := session.Current(r.Context())
+	if !ok {
+		return false, web.SeeOther(w, r, signInPath)
+	}
+	ok, err := l.isRecent(r.Context(), s)
 	if err != nil {
-		return err
+		return false, wrap("recent sign-in", err)
 	}
-	return web.SeeOther(w, r, to)
-}
-
-// notRecent is where somebody goes who must confirm who they are first; "" = they need not.
-func (l *Login) notRecent(ctx context.Context, s *session.Session) (string, error) {
-	ok, err := l.isRecent(ctx, s)
-	if err != nil {
-		return "", wrap("recent sign-in", err)
+	if !ok {
+		l.sessions.KeepPlace(w, place)
+		return false, web.SeeOther(w, r, reauthURL)
 	}
-	if ok {
-		return "", nil
-	}
-	return reauthURL, nil
+	return true, nil
 }
 
 // linkConnection is POST /account/connections/{connector}/link: off to the upstream, to come back with a second way in. The answer is a
@@ -125,8 +127,8 @@ func (l *Login) linkConnection(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return web.SeeOther(w, r, signInPath)
 	}
-	if to, err := l.notRecent(r.Context(), current); err != nil || to != "" {
-		return sendOn(w, r, to, err)
+	if ok, err := l.Confirmed(w, r, connectionsPath); err != nil || !ok {
+		return err
 	}
 	up, err := l.wanted(r, nil)
 	if err != nil {
@@ -146,8 +148,8 @@ func (l *Login) unlinkConnection(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return web.SeeOther(w, r, signInPath)
 	}
-	if to, err := l.notRecent(r.Context(), current); err != nil || to != "" {
-		return sendOn(w, r, to, err)
+	if ok, err := l.Confirmed(w, r, connectionsPath); err != nil || !ok {
+		return err
 	}
 	var gone *store.Identity
 	err := l.store.Tx(r.Context(), func(ctx context.Context) (err error) {

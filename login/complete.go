@@ -67,8 +67,11 @@ func (l *Login) lacking(then func(http.ResponseWriter, *http.Request, *lack) err
 		}
 		if q.row == nil {
 			// An address may one day recover the account, so a session that was left open does not choose it (security.md C5).
-			if ok, err := l.isRecent(r.Context(), current); err != nil || !ok {
-				return sendOn(w, r, chooseURL(p), wrap("recent sign-in", err))
+			switch ok, err := l.isRecent(r.Context(), current); {
+			case err != nil:
+				return wrap("recent sign-in", err)
+			case !ok:
+				return web.SeeOther(w, r, chooseURL(p))
 			}
 		}
 		q.current = current

@@ -1,6 +1,7 @@
 package login
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -26,18 +27,23 @@ func (l *Login) begin(r *http.Request, userID string, p *pending, start func(*ht
 	return made, err
 }
 
-// goOn is where every complete sign-in ends: the flow goes on with the new session, or the person lands on their account.
+// goOn is where every complete sign-in ends: the flow goes on with the new session, or the person lands where they wanted to go, or on their account.
 func (l *Login) goOn(w http.ResponseWriter, r *http.Request, made *session.Session, p *pending) error {
 	switch {
 	case p == nil && reauth(r):
-		return web.SeeOther(w, r, connectionsPath) // what wants a recent sign-in
+		return l.toPlace(w, r, connectionsPath)
 	case p == nil:
-		return web.SeeOther(w, r, accountPath)
+		return l.toPlace(w, r, accountPath)
 	}
 	return l.done(w, r.WithContext(session.With(r.Context(), made)), p.handle)
 }
 
-// reauth says whether a sign-in only confirms who is signed in: it ends where that is wanted, which is one page so far.
+// toPlace leads to the page that was kept for after the sign-in, or else to another.
+func (l *Login) toPlace(w http.ResponseWriter, r *http.Request, otherwise string) error {
+	return web.SeeOther(w, r, cmp.Or(l.sessions.TakePlace(w, r), otherwise))
+}
+
+// reauth says whether a sign-in only confirms who is signed in.
 func reauth(r *http.Request) bool { return r.URL.Query().Get("reauth") != "" }
 
 // record keeps an event of a person: a sign-in, a failure, a sign-out. It holds nothing that was typed.

@@ -354,5 +354,5 @@ func (l *Login) arriveToConfirm(w http.ResponseWriter, r *http.Request, row *sto
 	case s.made == nil || s.made.UserID != row.UserID:
 		return l.attemptOver(nil, nil)
 	}
-	return web.SeeOther(w, r, connectionsPath)
+	return l.toPlace(w, r, connectionsPath)
 }

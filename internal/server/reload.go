@@ -18,6 +18,7 @@ import (
 //	privileges   new ones are created, includes are set
 //	user_types   set; one that people have cannot go
 //	permissions, delegations   set
+//	actions      required from the next request on
 //	clients      created, changed; disabled when they left the file
 //
 // The rest waits for a restart, which the log says key by key.
@@ -49,10 +50,15 @@ func (s *Server) Reload(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if err := apply(ctx, s.store, next); err != nil {
+	rules, err := guardRules(merged(s.cfg, next))
+	if err == nil {
+		err = apply(ctx, s.store, next)
+	}
+	if err != nil {
 		s.logProblems(ctx, err)
 		return err
 	}
+	s.guard.Set(rules)
 	if certs != s.certs {
 		s.certs.pair.Store(certs.pair.Load())
 	}
@@ -124,6 +130,6 @@ func configError(c *config.Config, path string, err error) error {
 func merged(old, next *config.Config) *config.Config {
 	c := *old
 	c.Log.Level, c.HTTP.TLS, c.Privileges, c.Clients = next.Log.Level, next.HTTP.TLS, next.Privileges, next.Clients
-	c.UserTypes, c.Permissions, c.Delegations = next.UserTypes, next.Permissions, next.Delegations
+	c.UserTypes, c.Permissions, c.Delegations, c.Actions = next.UserTypes, next.Permissions, next.Delegations, next.Actions
 	return &c
 }

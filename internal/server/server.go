@@ -19,11 +19,14 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/latchkey-idp/latchkey/admin"
 	"github.com/latchkey-idp/latchkey/internal/config"
 	"github.com/latchkey-idp/latchkey/internal/delivery"
+	"github.com/latchkey-idp/latchkey/internal/privilege"
 	"github.com/latchkey-idp/latchkey/internal/web"
 	"github.com/latchkey-idp/latchkey/login"
 	"github.com/latchkey-idp/latchkey/login/password"
@@ -73,6 +76,7 @@ type Server struct {
 	passwords *password.Hasher
 	templates *templates.Set
 	sessions  *session.Manager
+	guard     *admin.Guard
 	mux       *web.Mux
 	provider  *provider.Provider
 	login     *login.Login
@@ -168,11 +172,12 @@ func (s *Server) openPages(context.Context) (err error) {
 			return configError(s.cfg, "http.tls", err)
 		}
 	}
+	s.guard = admin.NewGuard(s.store, s.log)
 	binding, bind := login.FormBinding(s.sessions)
 	s.mux, err = web.NewMux(web.Config{
 		Issuer: s.issuer, AllowedHosts: s.cfg.HTTP.AllowedHosts, Templates: s.templates, Logger: s.log, MaxBody: int64(s.cfg.Limits.MaxBody),
 		TrustedProxies: s.cfg.HTTP.TrustedProxies, HSTS: !insecure(s.cfg), CSRFKey: s.master.Derive("csrf"),
-		Session: s.sessions.Load, SignedIn: signedIn, SignIn: signIn, Person: s.person, Binding: binding, Bind: bind,
+		Session: s.sessions.Load, SignedIn: signedIn, SignIn: s.signIn, Allow: func(ctx context.Context, action string) error { return s.guard.Authorize(ctx, action) }, Person: s.person, Binding: binding, Bind: bind,
 		Observe: s.metrics.observe, Panicked: s.metrics.panics.Inc,
 	})
 	return err
@@ -223,7 +228,39 @@ func (s *Server) build(context.Context) (err error) {
 
 // fill brings the database in line with the file.
 func (s *Server) fill(ctx context.Context) error {
-	return apply(ctx, s.store, s.cfg)
+	if err := apply(ctx, s.store, s.cfg); err != nil {
+		return err
+	}
+	rules, err := guardRules(s.cfg)
+	if err != nil {
+		return err
+	}
+	s.guard.Set(rules)
+	return nil
+}
+
+// guardRules are what the pages of administration require beside permissions. The configuration was checked when it was read.
+func guardRules(c *config.Config) (admin.Rules, error) {
+	by := map[string]privilege.Requirement{}
+	for name, rule := range c.Actions {
+		r, err := privilege.ParseRequirement(rule.Requires, nil)
+		if err != nil {
+			return admin.Rules{}, configError(c, "actions", err)
+		}
+		by[name] = r
+	}
+	requires, err := privilege.NewRules(by)
+	if err != nil {
+		return admin.Rules{}, configError(c, "actions", err)
+	}
+	rules := admin.Rules{Requires: requires}
+	if asked := debugged(c); asked != nil {
+		rules.Debug = func(action, question string) bool {
+			section, _, _ := strings.Cut(action, ".")
+			return asked(question) && (c.Actions[action].DebugPermissions || c.Actions[section].DebugPermissions)
+		}
+	}
+	return rules, nil
 }
 
 func (s *Server) mount(context.Context) error {
@@ -303,9 +340,12 @@ func signedIn(ctx context.Context) bool {
 	return ok
 }
 
-// signIn sends a person without a session to the sign-in page. Where they wanted to go is not kept: a sign-in ends at a flow of
-// the server's or at the account page, so that no address from a browser is ever followed (security.md C8).
-func signIn(w http.ResponseWriter, r *http.Request) error {
+// signIn sends a person without a session to the sign-in page, and back to the page they asked for. It is kept in a cookie of ours, sealed, and
+// only where a route of ours matched: no address from a browser is ever followed (security.md C8).
+func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
+	if r.Method == http.MethodGet {
+		s.sessions.KeepPlace(w, r.URL.RequestURI())
+	}
 	return web.SeeOther(w, r, login.SignInURL(""))
 }
 

@@ -16,16 +16,16 @@ const maxCookie = 1024
 
 // names of the cookies.
 type names struct {
-	session, partial, flow, out string
+	session, partial, flow, out, place string
 	secure                      bool
 }
 
 // cookieNames: the __Host- prefix ties a cookie to this very host, https and path /, so that no neighbour can set it (security.md C2).
 func cookieNames(insecure bool) names {
 	if insecure {
-		return names{session: "latchkey", partial: "latchkey-partial", flow: "latchkey-flow", out: "latchkey-out"}
+		return names{session: "latchkey", partial: "latchkey-partial", flow: "latchkey-flow", out: "latchkey-out", place: "latchkey-place"}
 	}
-	return names{session: "__Host-latchkey", partial: "__Host-latchkey-partial", flow: "__Host-latchkey-flow", out: "__Host-latchkey-out", secure: true}
+	return names{session: "__Host-latchkey", partial: "__Host-latchkey-partial", flow: "__Host-latchkey-flow", out: "__Host-latchkey-out", place: "__Host-latchkey-place", secure: true}
 }
 
 // setCookie sets one of ours. life 0 = until the browser closes, below 0 = away with it.
