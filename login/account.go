@@ -2,7 +2,6 @@ package login
 
 import (
 	"net/http"
-	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/web"
 	"github.com/latchkey-idp/latchkey/login/session"
@@ -27,6 +26,11 @@ func (l *Login) account(w http.ResponseWriter, r *http.Request) error {
 	if t := model.Type(u.UserType); t != nil {
 		page.UserType, page.ReadOnly = t.In(page.Lang), t.ReadOnly
 	}
+	if l.admin != nil {
+		if page.Admin, err = l.admin(r.Context()); err != nil {
+			return wrap("account", err)
+		}
+	}
 	if len(l.upstreams) > 0 {
 		page.ConnectionsURL = connectionsPath
 	}
@@ -48,10 +52,5 @@ func when(b *templates.Base, u *store.User, t store.Time) string {
 	if t.IsZero() {
 		return ""
 	}
-	if u.Zoneinfo != "" {
-		if zone, err := time.LoadLocation(u.Zoneinfo); err == nil {
-			return b.When(t.In(zone))
-		}
-	}
-	return b.When(t.UTC())
+	return b.When(t.In(u.Location()))
 }

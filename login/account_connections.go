@@ -53,7 +53,7 @@ func (l *Login) connectionsPage(w http.ResponseWriter, r *http.Request, current 
 		up := l.upstream(link.Connector)
 		opens := up != nil && link.QuarantinedAt.IsZero()
 		line := templates.ConnectionLine{
-			ID: link.ID, Provider: l.label(link.Connector), Account: link.Email, Since: when(&page.Base, u, link.CreatedAt),
+			ID: link.ID, Provider: l.Label(link.Connector), Account: link.Email, Since: when(&page.Base, u, link.CreatedAt),
 			LastUsed: when(&page.Base, u, link.LastUsedAt), Closed: !opens, LastWay: opens && ways == 1, Evidence: l.evidenceText(&page.Base, link),
 		}
 		if up != nil {
@@ -78,7 +78,7 @@ func (l *Login) evidenceText(b *templates.Base, link store.Identity) string {
 		case proof && method == methodPassword:
 			parts = append(parts, b.T("connections.evidence_password"))
 		case proof:
-			parts = append(parts, b.T("connections.evidence_proof", "Provider", l.label(method)))
+			parts = append(parts, b.T("connections.evidence_proof", "Provider", l.Label(method)))
 		case slices.Contains([]string{evidenceNew, evidenceBoth, evidenceMail, evidenceAccount}, e):
 			parts = append(parts, b.T("connections.evidence_"+e))
 		}

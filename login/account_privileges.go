@@ -87,7 +87,7 @@ func (l *Login) sourceText(ctx context.Context, b *templates.Base, u *store.User
 			giver = b.T("account.giver_" + a.GivenBy)
 		default:
 			if connector, ok := strings.CutPrefix(a.GivenBy, store.ConnectorActor("")); ok {
-				giver = b.T("account.giver_connector", "Provider", l.label(connector))
+				giver = b.T("account.giver_connector", "Provider", l.Label(connector))
 				break
 			}
 			switch by, err := l.store.User(ctx, a.GivenBy); {

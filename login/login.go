@@ -15,6 +15,7 @@
 package login
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -53,6 +54,8 @@ type Config struct {
 	// CodeKey hashes the codes that prove an address by mail: 32 bytes. Mail leaves through the store's outbox, in the words of Templates. nil =
 	// no mail is sent here, and nobody is asked for an address.
 	CodeKey []byte
+	// Administers says whether there is any page of administration for the person of a request; nil = for nobody.
+	Administers func(ctx context.Context) (bool, error)
 	// Templates take the choices of language and appearance that PreferencesPath is for; nil = there is no such route.
 	Templates *templates.Set
 	Logger    *slog.Logger     // default: slog.Default
@@ -68,6 +71,7 @@ type Login struct {
 	limiter   *throttle.Limiter
 	done      func(w http.ResponseWriter, r *http.Request, flow string) error
 	templates *templates.Set
+	admin     func(ctx context.Context) (bool, error)
 	log       *slog.Logger
 	now       func() time.Time
 
@@ -107,7 +111,7 @@ func New(c Config) (*Login, error) {
 	return &Login{
 		store: c.Store, mux: c.Mux, sessions: c.Sessions, passwords: c.Passwords, limiter: c.Limiter,
 		done: c.Done, codeKey: c.CodeKey, templates: c.Templates, log: c.Logger, now: c.Now,
-		issuer: strings.TrimSuffix(c.Issuer, "/"), upstreams: upstreams, seal: c.Seal, open: c.Open, observe: c.Observe,
+		issuer: strings.TrimSuffix(c.Issuer, "/"), upstreams: upstreams, seal: c.Seal, open: c.Open, observe: c.Observe, admin: c.Administers,
 	}, nil
 }
 

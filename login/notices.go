@@ -147,7 +147,7 @@ func (l *Login) deletionStatus(w http.ResponseWriter, r *http.Request) error {
 	}
 	base := l.mux.Base(w, r)
 	return l.mux.Render(w, r, http.StatusOK, &templates.DeletionPage{
-		Base: base, Code: code, Provider: l.label(d.Connector), At: base.When(d.At.UTC()), Done: row.State == deletionDone,
+		Base: base, Code: code, Provider: l.Label(d.Connector), At: base.When(d.At.UTC()), Done: row.State == deletionDone,
 	})
 }
 

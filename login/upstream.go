@@ -146,8 +146,8 @@ func (l *Login) ConnectorEnabled(id string) bool {
 	return id == "" || id == methodPassword || l.upstream(id) != nil
 }
 
-// label names a connector for people, also one that is gone from the configuration.
-func (l *Login) label(name string) string {
+// Label names a connector for people, also one that is gone from the configuration.
+func (l *Login) Label(name string) string {
 	if u := l.upstream(name); u != nil {
 		return u.Label
 	}

@@ -237,7 +237,7 @@ func (s *Store) Assign(ctx context.Context, actor string, a *Assignment) error {
 		if err := s.allow(ctx, m, actor, privilege.EditUserPrivilege, l, after, moved); err != nil {
 			return err
 		}
-		if err := s.allowUntil(ctx, m, actor, moved, a.Until); err != nil {
+		if err := s.allowUntil(ctx, m, actor, a.Privilege, a.Until); err != nil {
 			return err
 		}
 		given := *a
@@ -251,7 +251,7 @@ func (s *Store) Assign(ctx context.Context, actor string, a *Assignment) error {
 }
 
 // allowUntil refuses to confer for longer than the actor holds it.
-func (s *Store) allowUntil(ctx context.Context, m *Model, actorID string, names []string, until Time) error {
+func (s *Store) allowUntil(ctx context.Context, m *Model, actorID, name string, until Time) error {
 	if operator(actorID) {
 		return nil
 	}
@@ -259,12 +259,7 @@ func (s *Store) allowUntil(ctx context.Context, m *Model, actorID string, names 
 	if err != nil {
 		return err
 	}
-	now := s.now(ctx)
-	if slices.Contains(m.Graph.Effective(l.holdings(), now), adminPrivilege) {
-		names = []string{adminPrivilege} // whose holders confer everything
-	}
-	names = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == userPrivilege })
-	end, held := m.Graph.HeldUntil(l.holdings(), now, names...)
+	end, held := m.HeldUntil(l, At(s.now(ctx)), name)
 	if !held {
 		return forbidden(privilege.ErrNotHeld)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/privilege"
 )
@@ -39,6 +40,17 @@ func (m *Model) TypeNamed(name string) *UserType {
 // Effective is the sorted closure of what a person holds now.
 func (m *Model) Effective(l *Live, now Time) []string {
 	return m.Graph.Effective(l.holdings(), now.Time)
+}
+
+// HeldUntil is until when a person may pass a privilege on: as long as they hold it with all it brings, or admin, whose holders confer everything. The
+// zero time is no end; held is false for who does not hold it now.
+func (m *Model) HeldUntil(l *Live, now Time, name string) (end time.Time, held bool) {
+	names := m.Graph.Closure(name)
+	if slices.Contains(m.Effective(l, now), adminPrivilege) {
+		names = []string{adminPrivilege}
+	}
+	names = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == userPrivilege })
+	return m.Graph.HeldUntil(l.holdings(), now.Time, names...)
 }
 
 // May says whether a person has a permission now.

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/text/unicode/norm"
+
 	"github.com/latchkey-idp/latchkey/internal/privilege"
 )
 
@@ -90,6 +92,16 @@ func (u *User) Name() string {
 		return u.Username
 	}
 	return u.Email
+}
+
+// Location is the person's time zone, UTC where they named none.
+func (u *User) Location() *time.Location {
+	if u.Zoneinfo != "" {
+		if zone, err := time.LoadLocation(u.Zoneinfo); err == nil {
+			return zone
+		}
+	}
+	return time.UTC
 }
 
 const userColumns = "id, username, username_key, email, email_key, email_verified_at, phone, phone_verified_at, given_name, family_name, " +
@@ -219,6 +231,24 @@ const users = `SELECT ` + userColumns + ` FROM users WHERE id > ? AND deleted_at
 func (s *Store) Users(ctx context.Context, after string, n int) ([]User, error) {
 	return many[User](ctx, s, users, after, n)
 }
+
+const findUsers = `SELECT ` + userColumns + ` FROM users WHERE deleted_at IS NULL AND id > ? AND (id = ?
+  OR (email_key >= ? AND email_key < ?) OR (username_key >= ? AND username_key < ?) OR (phone >= ? AND phone < ?)) ORDER BY id LIMIT ?`
+
+// FindUsers returns up to n accounts with ids above after whose address, username or phone number begins with what, or whose id it is, in the order
+// of ids.
+func (s *Store) FindUsers(ctx context.Context, what, after string, n int) ([]User, error) {
+	what = strings.TrimSpace(what)
+	if what == "" {
+		return s.Users(ctx, after, n)
+	}
+	name := norm.NFC.String(strings.ToLower(norm.NFC.String(what)))
+	phone := strings.NewReplacer(" ", "", "-", "", "(", "", ")", "").Replace(what)
+	return many[User](ctx, s, findUsers, after, what, name, name+last, name, name+last, phone, phone+last, n)
+}
+
+// last sorts behind everything that begins alike.
+const last = "\U0010FFFF"
 
 var live = `SELECT ` + prefixed("u", userColumns) + `, a.privilege, a.valid_from, a.valid_until
 FROM users u LEFT JOIN assignments a ON a.user_id = u.id AND a.ended_at IS NULL WHERE u.id = ?`

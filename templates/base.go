@@ -113,6 +113,25 @@ func (b *Base) Languages() []Choice {
 	return out
 }
 
+// AllLanguages are those that pages are written in.
+func (b *Base) AllLanguages() (out []Choice) {
+	if b.set == nil {
+		return nil
+	}
+	for _, l := range b.set.texts.all {
+		out = append(out, Choice{Value: l.lang, Label: l.name})
+	}
+	return out
+}
+
+// Permission is what a permission lets people do, in plain words, or its name where the catalogue has none.
+func (b *Base) Permission(name string) string {
+	if key := "permission." + name; b.loc != nil && b.loc.has(key) {
+		return b.T(key)
+	}
+	return name
+}
+
 // Themes to choose from.
 func (b *Base) Themes() []Choice {
 	return []Choice{

@@ -20,6 +20,7 @@ type Input struct {
 	Mode                  string // inputmode
 	Keys                  string // enterkeyhint
 	Plain                 bool   // an identifier or secret: left to right, no capitals, no spelling
+	List                  string // id of a datalist to choose from
 	Optional              bool
 	Focus                 bool
 	Show, Hide            string // texts of the button that shows a password, which the script adds

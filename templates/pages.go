@@ -15,6 +15,7 @@ func pages() []Page {
 		&HomePage{}, &SetupPage{}, &LoginPage{}, &NewPasswordPage{}, &ConsentPage{}, &LogoutPage{}, &LoggedOutPage{},
 		&ErrorPage{}, &AccountPage{}, &FormPostPage{}, &OutboxPage{},
 		&LinkPage{}, &CompletePage{}, &CodePage{}, &ConnectionsPage{}, &GoPage{}, &DeletionPage{},
+		&AdminPage{}, &PrivilegesPage{}, &NewPrivilegePage{}, &PrivilegePage{}, &ReviewPage{}, &RightsPage{}, &UsersPage{}, &UserPage{}, &ExplainPage{}, &PreviewPage{},
 	}
 }
 
@@ -296,6 +297,7 @@ type AccountPage struct {
 	Phone         string
 	UserType      string
 	ReadOnly      bool   // they may see and change nothing, but for their own sign-in
+	Admin         bool   // they have pages of administration
 	LastLogin     string // as Base.When prints it
 	Privileges    []PrivilegeLine
 	Sessions      []SessionLine

@@ -82,7 +82,7 @@ func samples(s *Set, lang string) []sample {
 	}
 	contract := func(ids ...string) []string { return ids }
 	loginIDs := contract("login-title", "login-form", "login-identifier", "login-password", "login-submit")
-	return []sample{
+	return append([]sample{
 		{"home", &HomePage{Base: base(), SignInURL: "/login"}, contract("home-title", "home-sign-in")},
 		{"home_signed_in", &HomePage{Base: signedIn(), SignInURL: "/login"}, contract("home-title", "home-account")},
 		{"setup", &setup, contract("setup-title", "setup-form", "setup-submit", "setup-given-name", "setup-family-name", "setup-email", "setup-username", "setup-password")},
@@ -140,7 +140,7 @@ func samples(s *Set, lang string) []sample {
 		{"deletion", &DeletionPage{Base: base(), Code: "the-code", Provider: "Facebook", At: when, Done: true}, contract("deletion-title", "deletion-state", "deletion-code")},
 		{"deletion_received", &DeletionPage{Base: base(), Code: "the-code", Provider: "Facebook", At: when}, contract("deletion-title", "deletion-state")},
 		{"login_no_password", &LoginPage{Base: base(), Action: "/login?flow=f", NoPassword: true, Methods: loginMany.Methods[:1]}, contract("login-title", "login-with-google")},
-	}
+	}, adminSamples(signedIn, when)...)
 }
 
 // render executes a page.

@@ -29,6 +29,11 @@ type Source struct {
 	Until   time.Time `json:"until,omitzero"`
 }
 
+// SourceOf is what an answer says of an assignment.
+func SourceOf(a store.Assignment) Source {
+	return Source{ID: a.ID, Kind: a.Source, Ref: a.SourceRef, GivenBy: a.GivenBy, Reason: a.Reason, Since: a.CreatedAt.Time, From: a.From.Time, Until: a.Until.Time}
+}
+
 // Why is one way in which a privilege is held. Path starts with what was assigned and ends with the privilege.
 type Why struct {
 	Path   []string `json:"path"`
@@ -87,9 +92,7 @@ func (p *Person) why(ds []privilege.Derivation) (list []Why) {
 			continue
 		}
 		i := slices.IndexFunc(p.rows, func(a store.Assignment) bool { return a.ID == d.Source.ID })
-		a := p.rows[i]
-		list = append(list, Why{d.Path, Source{ID: a.ID, Kind: a.Source, Ref: a.SourceRef, GivenBy: a.GivenBy, Reason: a.Reason,
-			Since: a.CreatedAt.Time, From: a.From.Time, Until: a.Until.Time}})
+		list = append(list, Why{d.Path, SourceOf(p.rows[i])})
 	}
 	return list
 }

@@ -31,6 +31,7 @@ type Privilege struct {
 	Description string       `json:"description"`
 	Texts       store.Labels `json:"texts,omitempty"`
 	Source      string       `json:"source"` // built-in, config or admin
+	BuiltIn     bool         `json:"-"`
 	ClientID    string       `json:"client_id,omitempty"`
 	Includes    []string     `json:"includes"`
 	Holders     int64        `json:"holders"` // people who were given it themselves, and hold it now
@@ -51,12 +52,18 @@ type PrivilegeDetail struct {
 	Blocking    string   `json:"blocks_removal,omitempty"`
 }
 
+// CanDelete says whether it may be deleted at all, by anybody.
+func (p *PrivilegeDetail) CanDelete() bool {
+	row := store.Privilege{Name: p.Name, Source: p.Source, BuiltIn: p.BuiltIn}
+	return row.CanDelete() == nil
+}
+
 func privilegeOf(p store.Privilege, counts map[string]int64) Privilege {
 	in := p.Includes
 	if in == nil {
 		in = []string{}
 	}
-	return Privilege{p.Name, p.Label, p.Description, p.Texts, p.Source, p.ClientID, in, counts[p.Name]}
+	return Privilege{p.Name, p.Label, p.Description, p.Texts, p.Source, p.BuiltIn, p.ClientID, in, counts[p.Name]}
 }
 
 // Privileges lists all, in the order of their names.
@@ -196,9 +203,15 @@ func (d *Desk) possible(ctx context.Context, e store.Edit) error {
 	return nil
 }
 
+// Declared says whether a privilege is changed in the configuration file and nowhere else.
+func (d *Desk) Declared(name, source string) bool {
+	_, ok := d.File().Privileges[name]
+	return ok || source == store.PrivilegeConfig
+}
+
 // declared refuses what the next start would undo. A built-in one may stand in the file too.
 func (d *Desk) declared(p *store.Privilege) error {
-	if _, ok := d.File().Privileges[p.Name]; ok || p.Source == store.PrivilegeConfig {
+	if d.Declared(p.Name, p.Source) {
 		return ErrInFile
 	}
 	return nil

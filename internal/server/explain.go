@@ -10,6 +10,7 @@ import (
 
 	"github.com/latchkey-idp/latchkey/internal/explain"
 	"github.com/latchkey-idp/latchkey/provider"
+	"github.com/latchkey-idp/latchkey/store"
 )
 
 // Preview is what an application's tokens would say about a person now; nothing is written.
@@ -52,6 +53,10 @@ var (
 
 // ExplainToken explains an access token, of any age, by itself (a JWT; its signature is not looked at, so nothing is said of whether it is genuine) or by its jti.
 func (c *Console) ExplainToken(ctx context.Context, tokenOrJTI string) (*Past, error) {
+	return explainToken(ctx, c.Store, tokenOrJTI)
+}
+
+func explainToken(ctx context.Context, st *store.Store, tokenOrJTI string) (*Past, error) {
 	jti, claimed := tokenOrJTI, ""
 	if parts := strings.Split(tokenOrJTI, "."); len(parts) == 3 {
 		b, err := base64.RawURLEncoding.DecodeString(parts[1])
@@ -72,13 +77,16 @@ func (c *Console) ExplainToken(ctx context.Context, tokenOrJTI string) (*Past, e
 	if t.GrantID == "" {
 		return out, nil
 	}
-	g, err := c.Store.Grant(ctx, t.GrantID)
-	if err != nil {
+	g, err := st.Grant(ctx, t.GrantID)
+	if errors.Is(err, store.ErrNotFound) {
 		return out, errors.Join(ErrGrantGone, err)
+	}
+	if err != nil {
+		return out, err
 	}
 	out.ClientID, out.UserID, out.Scope = g.ClientID, g.UserID, g.Scope
 	if g.UserID != "" {
-		out.Person, err = explain.Of(ctx, c.Store, g.UserID, t.At)
+		out.Person, err = explain.Of(ctx, st, g.UserID, t.At)
 	}
 	return out, err
 }

@@ -80,6 +80,7 @@ type Server struct {
 	mux       *web.Mux
 	provider  *provider.Provider
 	login     *login.Login
+	admin     *admin.Admin
 	delivery  *delivery.Worker // nil = nothing is sent: there is no mail, or it stays to be looked at
 	metrics   *metrics
 	ready     *readiness
@@ -113,7 +114,7 @@ func New(cfg *config.Config, opts Options) (_ *Server, err error) {
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
-	for _, step := range []func(context.Context) error{s.openStore, s.openKeys, s.openPages, s.openMail, s.build, s.fill, s.mount} {
+	for _, step := range []func(context.Context) error{s.openStore, s.openKeys, s.openPages, s.openMail, s.build, s.openAdmin, s.fill, s.mount} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -198,6 +199,7 @@ func (s *Server) build(context.Context) (err error) {
 		Issuer: s.issuer, Connectors: ups, Seal: s.master.Seal, Open: s.master.Open, CodeKey: s.codeKey(),
 		Observe: func(connector, result string) { s.metrics.answers.WithLabelValues(connector, result).Inc() },
 		Store:   s.store, Mux: s.mux, Sessions: s.sessions, Passwords: s.passwords, Limiter: limiter, Templates: s.templates, Logger: s.log, Now: s.now,
+		Administers: s.guard.Any,
 		Done: func(w http.ResponseWriter, r *http.Request, flow string) error {
 			return s.provider.Continue(w, r, flow)
 		},
@@ -266,6 +268,7 @@ func guardRules(c *config.Config) (admin.Rules, error) {
 func (s *Server) mount(context.Context) error {
 	s.login.Mount(s.mux)
 	s.provider.Mount(s.mux)
+	s.admin.Mount()
 	s.mountStatic()
 	if s.opts.Demo {
 		s.mountOutbox()

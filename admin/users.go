@@ -1,0 +1,285 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/latchkey-idp/latchkey/internal/explain"
+	"github.com/latchkey-idp/latchkey/internal/privilege"
+	"github.com/latchkey-idp/latchkey/store"
+	"github.com/latchkey-idp/latchkey/templates"
+)
+
+// users is GET /admin/users.
+func (a *Admin) users(w http.ResponseWriter, r *http.Request) error {
+	base, err := a.base(w, r, "users")
+	if err != nil {
+		return err
+	}
+	p := &templates.UsersPage{Admin: base, Query: query(r, "q")}
+	list, err := a.store.FindUsers(r.Context(), p.Query, r.URL.Query().Get("after"), pageSize+1)
+	if err != nil {
+		return err
+	}
+	if len(list) > pageSize {
+		list = list[:pageSize]
+		p.More = "/admin/users?" + url.Values{"q": {p.Query}, "after": {list[pageSize-1].ID}}.Encode()
+	}
+	m, err := a.store.Model(r.Context())
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		p.People = append(p.People, a.personLine(&base.Base, m, &list[i]))
+	}
+	return a.mux.Render(w, r, http.StatusOK, p)
+}
+
+// personLine is somebody in a list: name, what they sign in by, type and state.
+func (a *Admin) personLine(b *templates.Base, m *store.Model, u *store.User) templates.PersonLine {
+	line := templates.PersonLine{ID: u.ID, Name: nameOf(u)}
+	for _, s := range []string{u.Email, u.Username, u.Phone} {
+		if s != "" && s != line.Name {
+			line.Second = s
+			break
+		}
+	}
+	var detail []string
+	if t := m.Type(u.UserType); t != nil {
+		detail = append(detail, t.In(b.Lang))
+	}
+	if !u.Active(a.store.Clock()) {
+		detail = append(detail, b.T("admin.inactive"))
+	}
+	line.Detail = strings.Join(detail, " · ")
+	return line
+}
+
+// user is GET /admin/users/{id}.
+func (a *Admin) user(w http.ResponseWriter, r *http.Request) error {
+	return a.renderUser(w, r, http.StatusOK, nil)
+}
+
+func (a *Admin) renderUser(w http.ResponseWriter, r *http.Request, status int, change func(*templates.UserPage)) error {
+	ctx := r.Context()
+	base, err := a.base(w, r, "users")
+	if err != nil {
+		return err
+	}
+	u, err := a.person(ctx, r.PathValue("id"))
+	if err != nil {
+		return notFound(err)
+	}
+	p := &templates.UserPage{Admin: base, ID: u.ID, Name: nameOf(u), Email: u.Email, Username: u.Username, Phone: u.Phone, Type: u.UserType,
+		Self: u.ID == actor(ctx).ID, Inactive: !u.Active(a.store.Clock())}
+	m, err := a.store.Model(ctx)
+	if err != nil {
+		return err
+	}
+	if t := m.Type(u.UserType); t != nil {
+		p.TypeText, p.ReadOnly = t.In(base.Lang), t.ReadOnly
+	}
+	for i := range m.Types {
+		if t := &m.Types[i]; !slices.Contains(t.Names, privilege.TypeAnonymous) {
+			p.Types = append(p.Types, templates.Choice{Value: t.Value, Label: t.In(base.Lang), Current: t.Value == u.UserType})
+		}
+	}
+	held, err := explain.Of(ctx, a.store, u.ID, time.Time{})
+	if err != nil {
+		return err
+	}
+	words, err := a.words(ctx, &base.Base)
+	if err != nil {
+		return err
+	}
+	if p.Edit, err = a.guard.Can(ctx, "users.privileges"); err != nil {
+		return err
+	}
+	if p.Explain, err = a.guard.Can(ctx, "explain.view"); err != nil {
+		return err
+	}
+	given := map[string]bool{}
+	assignments, err := a.store.Assignments(ctx, u.ID)
+	if err != nil {
+		return err
+	}
+	now := a.store.Clock()
+	for _, g := range assignments {
+		if !g.EndedAt.IsZero() || g.Source == store.SourceConnector || g.Source == store.SourceType {
+			continue
+		}
+		given[g.Privilege] = true
+		if over := !g.Until.IsZero() && !now.Before(g.Until.Time); over || now.Before(g.From.Time) {
+			line := templates.HeldLine{PrivilegeName: words.name(g.Privilege), Take: p.Edit && !p.Self && !over}
+			text, err := words.source(explain.SourceOf(g))
+			if err != nil {
+				return err
+			}
+			line.Why = []string{words.lapsed(text, g.From.Time, g.Until.Time)}
+			p.Coming = append(p.Coming, line)
+		}
+	}
+	if p.Held, err = words.held(held.Lines); err != nil {
+		return err
+	}
+	for i := range p.Held {
+		p.Held[i].Take = p.Edit && !p.Self && given[p.Held[i].Name]
+	}
+	for _, perm := range m.Powers.Of(held.Effective) {
+		p.Permissions = append(p.Permissions, base.Permission(string(perm)))
+	}
+	if p.Edit && !p.Self {
+		if p.Names, err = a.names(ctx); err != nil {
+			return err
+		}
+	}
+	if change != nil {
+		change(p)
+	}
+	return a.mux.Render(w, r, status, p)
+}
+
+// person is an account that is not erased.
+func (a *Admin) person(ctx context.Context, id string) (*store.User, error) {
+	u, err := a.store.User(ctx, id)
+	if err == nil && !u.DeletedAt.IsZero() {
+		return nil, store.ErrNotFound
+	}
+	return u, err
+}
+
+// give is POST /admin/users/{id}/give.
+func (a *Admin) give(w http.ResponseWriter, r *http.Request) error {
+	ctx, by := r.Context(), actor(r.Context())
+	name, reason, until := strings.TrimSpace(r.PostFormValue("privilege")), strings.TrimSpace(r.PostFormValue("reason")), strings.TrimSpace(r.PostFormValue("until"))
+	again := func(status int, e templates.FormErrors) error {
+		return a.renderUser(w, r, status, func(p *templates.UserPage) {
+			p.FormErrors, p.Privilege, p.Reason, p.Until = e, name, reason, until
+		})
+	}
+	u, err := a.person(ctx, r.PathValue("id"))
+	if err != nil {
+		return notFound(err)
+	}
+	fields := map[string]string{}
+	switch {
+	case name == "":
+		fields["privilege"] = "admin.error_required"
+	case a.unknown(ctx, []string{name}) != "":
+		fields["privilege"] = "admin.error_privilege"
+	}
+	tooLong(fields, "reason", reason, maxDescr)
+	given := store.Assignment{UserID: u.ID, Privilege: name, Reason: reason}
+	if until != "" {
+		day, err := time.ParseInLocation(time.DateOnly, until, by.Location())
+		if err != nil || !day.AddDate(0, 0, 1).After(a.store.Clock()) {
+			fields["until"] = "admin.error_date"
+		}
+		given.Until = store.At(day.AddDate(0, 0, 1)) // that day counts
+	}
+	if len(fields) > 0 {
+		return again(http.StatusUnprocessableEntity, templates.FormErrors{Fields: fields})
+	}
+	base := a.mux.Base(w, r)
+	err = a.onPerson(w, r, u, review{
+		page: templates.ReviewPage{What: "give", Privilege: name,
+			Hidden: []templates.Pair{{Name: "privilege", Value: name}, {Name: "reason", Value: reason}, {Name: "until", Value: until}}},
+		done: "given",
+	}, func(ctx context.Context) error {
+		next := given // a transaction may run twice
+		return a.store.Assign(ctx, by.ID, &next)
+	})
+	var field *store.FieldError
+	switch {
+	case errors.As(err, &field) && field.Field == "until":
+		end, eerr := a.heldUntil(ctx, by.ID, name)
+		if eerr != nil {
+			return eerr
+		}
+		return again(http.StatusUnprocessableEntity, templates.FormErrors{Fields: map[string]string{"until": "admin.error_until"},
+			Args: map[string]any{"Date": base.When(end.In(by.Location()))}})
+	case errors.Is(err, store.ErrConflict) && field == nil:
+		return again(http.StatusConflict, templates.FormErrors{Fields: map[string]string{"privilege": "admin.error_held"}})
+	}
+	return a.refused(err, again)
+}
+
+// heldUntil is how long the giver holds it, or may give it, themselves.
+func (a *Admin) heldUntil(ctx context.Context, id, name string) (time.Time, error) {
+	m, err := a.store.Model(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	l, err := a.store.Live(ctx, id)
+	if err != nil {
+		return time.Time{}, err
+	}
+	end, _ := m.HeldUntil(l, store.At(a.store.Clock()), name)
+	return end, nil
+}
+
+// refused shows on the form's page why the gate did not let a change through.
+func (a *Admin) refused(err error, again func(int, templates.FormErrors) error) error {
+	if status, e, ok := refusal(err); err != nil && ok {
+		return again(status, e)
+	}
+	return err
+}
+
+// onPerson is see for a change of what one person holds.
+func (a *Admin) onPerson(w http.ResponseWriter, r *http.Request, u *store.User, v review, change func(context.Context) error) error {
+	v.page.Person, v.page.CancelURL, v.to = nameOf(u), "/admin/users/"+u.ID, "/admin/users/"+u.ID
+	v.apply = func(ctx context.Context, agree func(store.Impact) bool) (store.Impact, error) {
+		return a.desk.OnPerson(ctx, u.ID, change, agree)
+	}
+	return a.see(w, r, "users", v)
+}
+
+// take is POST /admin/users/{id}/take.
+func (a *Admin) take(w http.ResponseWriter, r *http.Request) error {
+	ctx, by, name := r.Context(), actor(r.Context()), strings.TrimSpace(r.PostFormValue("privilege"))
+	again := func(status int, e templates.FormErrors) error {
+		return a.renderUser(w, r, status, func(p *templates.UserPage) { p.FormErrors = e })
+	}
+	u, err := a.person(ctx, r.PathValue("id"))
+	if err != nil {
+		return notFound(err)
+	}
+	err = a.onPerson(w, r, u, review{
+		page: templates.ReviewPage{What: "take", Privilege: name, Danger: true,
+			Hidden: []templates.Pair{{Name: "privilege", Value: name}}},
+		done: "taken",
+	}, func(ctx context.Context) error { return a.store.Unassign(ctx, by.ID, u.ID, name) })
+	if errors.Is(err, store.ErrNotFound) {
+		return again(http.StatusConflict, templates.FormErrors{Form: "admin.error_not_given"})
+	}
+	return a.refused(err, again)
+}
+
+// setType is POST /admin/users/{id}/type.
+func (a *Admin) setType(w http.ResponseWriter, r *http.Request) error {
+	ctx, by := r.Context(), actor(r.Context())
+	again := func(status int, e templates.FormErrors) error {
+		return a.renderUser(w, r, status, func(p *templates.UserPage) { p.FormErrors = e })
+	}
+	u, err := a.person(ctx, r.PathValue("id"))
+	if err != nil {
+		return notFound(err)
+	}
+	t, err := a.desk.FindType(ctx, r.PostFormValue("type"))
+	if err != nil {
+		return a.refused(err, again)
+	}
+	base := a.mux.Base(w, r)
+	err = a.onPerson(w, r, u, review{
+		page: templates.ReviewPage{What: "type", Other: t.In(base.Lang),
+			Hidden: []templates.Pair{{Name: "type", Value: t.Value}}},
+		done: "type",
+	}, func(ctx context.Context) error { return a.store.SetUserType(ctx, by.ID, u.ID, t.Value) })
+	return a.refused(err, again)
+}
