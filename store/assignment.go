@@ -24,7 +24,7 @@ type Assignment struct {
 	EndedAt   Time   `db:"ended_at"` // taken away
 	EndedBy   string `db:"ended_by"`
 	Source    string `db:"source"`     // person, connector, type, invite, request, import: one privilege may come from several
-	SourceRef string `db:"source_ref"` // the connector, the type's value, the invite
+	SourceRef string `db:"source_ref"` // the connector, the type's value, the invite, the request
 }
 
 // Holding is what a live read carries of an assignment: enough to compute claims.
