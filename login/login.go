@@ -23,6 +23,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/latchkey-idp/latchkey/internal/requests"
 	"github.com/latchkey-idp/latchkey/internal/web"
 	"github.com/latchkey-idp/latchkey/login/password"
 	"github.com/latchkey-idp/latchkey/login/session"
@@ -68,6 +69,7 @@ type Login struct {
 	limiter   *throttle.Limiter
 	done      func(w http.ResponseWriter, r *http.Request, flow string) error
 	templates *templates.Set
+	requests  *requests.Desk
 	log       *slog.Logger
 	now       func() time.Time
 
@@ -107,7 +109,8 @@ func New(c Config) (*Login, error) {
 	return &Login{
 		store: c.Store, mux: c.Mux, sessions: c.Sessions, passwords: c.Passwords, limiter: c.Limiter,
 		done: c.Done, codeKey: c.CodeKey, templates: c.Templates, log: c.Logger, now: c.Now,
-		issuer: strings.TrimSuffix(c.Issuer, "/"), upstreams: upstreams, seal: c.Seal, open: c.Open, observe: c.Observe,
+		requests: &requests.Desk{Store: c.Store, Templates: c.Templates, Mail: c.CodeKey != nil},
+		issuer:   strings.TrimSuffix(c.Issuer, "/"), upstreams: upstreams, seal: c.Seal, open: c.Open, observe: c.Observe,
 	}, nil
 }
 
@@ -131,6 +134,9 @@ func (l *Login) Mount(mux *web.Mux) {
 	mux.Page("POST /account/sessions/end", web.SignedIn, l.endSession)
 	mux.Page("POST /account/sessions/end-others", web.SignedIn, l.endOtherSessions)
 	mux.Page("POST /account/apps/remove", web.SignedIn, l.removeApp)
+	mux.Page("GET "+privilegesPath, web.SignedIn, l.privileges)
+	mux.Page("POST "+requestPath, web.SignedIn, l.request)
+	mux.Page("POST "+withdrawPath, web.SignedIn, l.withdraw)
 
 	if l.templates != nil {
 		mux.Page("POST "+PreferencesPath, web.Public, l.preferences)

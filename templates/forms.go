@@ -21,6 +21,7 @@ type Input struct {
 	Keys                  string // enterkeyhint
 	Plain                 bool   // an identifier or secret: left to right, no capitals, no spelling
 	Optional              bool
+	Most                  int // characters of a long text (the part area)
 	Focus                 bool
 	Show, Hide            string // texts of the button that shows a password, which the script adds
 	ShowLabel, HideLabel  string // the same for people who hear it away from its field
