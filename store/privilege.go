@@ -166,7 +166,14 @@ func (s *Store) CreatePrivilege(ctx context.Context, actor string, p *Privilege)
 		if len(p.Includes) == 0 {
 			return s.changed(ctx)
 		}
-		return s.SetIncludes(ctx, actor, p.Name, p.Includes)
+		if err := s.SetIncludes(ctx, actor, p.Name, p.Includes); err != nil || !p.Requestable {
+			return err
+		}
+		m, err := s.model(ctx)
+		if err == nil && !m.Graph.CanAsk(p.Name) {
+			err = errNoRequest
+		}
+		return err
 	})
 }
 

@@ -372,6 +372,8 @@ func (s *Store) RequestsOf(ctx context.Context, userID string, n int) ([]Privile
 	return many[PrivilegeRequest](ctx, s, requestsOf, userID, n)
 }
 
+var errNoRequest = invalid("requestable", "nobody may ask for cron, or for what brings admin")
+
 const setRequestable = `UPDATE privileges SET requestable = ?, updated_at = ? WHERE name = ? AND deleted_at IS NULL`
 
 // SetRequestable says whether people may ask for a privilege. ErrNotFound, ErrForbidden as for DescribePrivilege, ErrInvalid for one that
@@ -400,7 +402,7 @@ func (s *Store) SetRequestable(ctx context.Context, actor, name string, yes bool
 		}
 		// What the file says was checked with the file. What an administrator made of it since is asked when somebody asks.
 		if yes && actor != "system" && !m.Graph.CanAsk(name) {
-			return invalid("requestable", "nobody asks for cron, or for what brings admin")
+			return errNoRequest
 		}
 		if _, err := s.exec(ctx, setRequestable, yes, At(s.now(ctx)), name); err != nil {
 			return err

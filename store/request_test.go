@@ -50,6 +50,7 @@ func TestAskPrivilege(t *testing.T) {
 		for _, name := range []string{"admin", "cron", "chief"} {
 			is(t, s.SetRequestable(ctx, "cli", name, true), store.ErrInvalid, name)
 		}
+		is(t, s.CreatePrivilege(ctx, "cli", &store.Privilege{Name: "boss", Includes: store.Strings{"admin"}, Requestable: true}), store.ErrInvalid, "a new one that brings admin")
 		is(t, s.SetRequestable(ctx, "cli", "nothing", true), store.ErrNotFound, "unknown")
 		is(t, s.SetRequestable(ctx, "cli", "type/100", true), store.ErrNotFound, "a type")
 		must(t, s.SetUserTypes(ctx, "cli", append(privilege.DefaultTypes(), privilege.UserType{Value: "600", Names: []string{"reader"}, Text: "Reader", ReadOnly: true})))
