@@ -39,6 +39,7 @@ type Config struct {
 	Sessions  *session.Manager
 	Passwords *password.Hasher
 	Limiter   *throttle.Limiter
+	Requests  *requests.Desk // where privileges are asked for
 	// Done continues a flow after a complete sign-in (provider.Continue). It is called in the process, and the request's context
 	// carries the new session. It writes the response: a redirect to the client, to the consent page, or a page of its own.
 	Done func(w http.ResponseWriter, r *http.Request, flow string) error
@@ -85,8 +86,8 @@ type Login struct {
 // New checks the configuration.
 func New(c Config) (*Login, error) {
 	switch {
-	case c.Store == nil, c.Mux == nil, c.Sessions == nil, c.Passwords == nil, c.Limiter == nil:
-		return nil, errors.New("login: Store, Mux, Sessions, Passwords and Limiter are required")
+	case c.Store == nil, c.Mux == nil, c.Sessions == nil, c.Passwords == nil, c.Limiter == nil, c.Requests == nil:
+		return nil, errors.New("login: Store, Mux, Sessions, Passwords, Limiter and Requests are required")
 	case c.Done == nil:
 		return nil, errors.New("login: Done is required")
 	}
@@ -107,10 +108,9 @@ func New(c Config) (*Login, error) {
 		return nil, errors.New("login: CodeKey needs 32 bytes, Seal, Open and Templates")
 	}
 	return &Login{
-		store: c.Store, mux: c.Mux, sessions: c.Sessions, passwords: c.Passwords, limiter: c.Limiter,
+		store: c.Store, mux: c.Mux, sessions: c.Sessions, passwords: c.Passwords, limiter: c.Limiter, requests: c.Requests,
 		done: c.Done, codeKey: c.CodeKey, templates: c.Templates, log: c.Logger, now: c.Now,
-		requests: &requests.Desk{Store: c.Store, Templates: c.Templates, Mail: c.CodeKey != nil},
-		issuer:   strings.TrimSuffix(c.Issuer, "/"), upstreams: upstreams, seal: c.Seal, open: c.Open, observe: c.Observe,
+		issuer: strings.TrimSuffix(c.Issuer, "/"), upstreams: upstreams, seal: c.Seal, open: c.Open, observe: c.Observe,
 	}, nil
 }
 

@@ -144,6 +144,9 @@ func (s *Store) AskPrivilege(ctx context.Context, userID, name, reason string) (
 		if !l.User.Active(now) || m.ReadOnly(&l.User) {
 			return fmt.Errorf("store: asks for a privilege: %w", ErrForbidden)
 		}
+		if !m.Graph.Has(name) { // it may be anything: PostgreSQL takes no NUL
+			return errNotFound("privilege")
+		}
 		p, err := one[Privilege](ctx, s, "privilege", privilegeNamed, name)
 		if err != nil {
 			return err
