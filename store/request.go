@@ -180,7 +180,7 @@ func (s *Store) AskPrivilege(ctx context.Context, userID, name, reason string) (
 // ErrForbidden for somebody inactive or read-only.
 func (s *Store) WithdrawRequest(ctx context.Context, userID, id string) error {
 	return s.Tx(ctx, func(ctx context.Context) error {
-		r, err := one[PrivilegeRequest](ctx, s, "request", requestByID, id)
+		r, err := s.PrivilegeRequest(ctx, id)
 		if err != nil {
 			return err
 		}
@@ -235,7 +235,7 @@ func (s *Store) DecideRequest(ctx context.Context, actor, id string, d Decision)
 		if err := s.lock(ctx, gate); err != nil {
 			return err
 		}
-		r, err := one[PrivilegeRequest](ctx, s, "request", requestByID, id)
+		r, err := s.PrivilegeRequest(ctx, id)
 		if err != nil {
 			return err
 		}
@@ -305,6 +305,9 @@ const (
 // id of the one before, "" = from the first.
 func (s *Store) openAfter(ctx context.Context, after string, n int) ([]PrivilegeRequest, error) {
 	now := At(s.now(ctx))
+	if after != "" && !isID(after) {
+		return nil, nil
+	}
 	if after == "" {
 		return many[PrivilegeRequest](ctx, s, openRequests, now, n)
 	}
@@ -365,7 +368,15 @@ func (s *Store) CountOpenRequests(ctx context.Context, actor string, most int) (
 
 // PrivilegeRequest reads one, whatever became of it. ErrNotFound.
 func (s *Store) PrivilegeRequest(ctx context.Context, id string) (*PrivilegeRequest, error) {
+	if !isID(id) {
+		return nil, errNotFound("request")
+	}
 	return one[PrivilegeRequest](ctx, s, "request", requestByID, id)
+}
+
+// isID says whether a text has the form of newID. One from a form or an address may be anything, and PostgreSQL takes neither NUL nor what is not UTF-8.
+func isID(s string) bool {
+	return len(s) == 26 && !strings.ContainsFunc(s, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '2' || r > '7') })
 }
 
 const requestsOf = `SELECT ` + requestColumns + ` FROM privilege_requests WHERE user_id = ? ORDER BY created_at DESC, id DESC LIMIT ?`

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -146,6 +147,17 @@ func TestDecideRequest(t *testing.T) {
 		is(t, err, store.ErrInvalid, "a note too long")
 		_, err = s.DecideRequest(ctx, boss.ID, "nothing", store.Decision{})
 		is(t, err, store.ErrNotFound, "unknown")
+		for _, odd := range []string{"", "a\x00b", "\xff", strings.Repeat("A", 26), yes + "a"} {
+			is(t, second(s.DecideRequest(ctx, boss.ID, odd, store.Decision{})), store.ErrNotFound, "an odd id")
+			is(t, s.WithdrawRequest(ctx, u.ID, odd), store.ErrNotFound, "an odd id")
+			is(t, second(s.AskPrivilege(ctx, u.ID, odd, "")), store.ErrNotFound, "an odd name")
+			list, more, err := s.OpenRequests(ctx, "cli", cmp.Or(odd, "-"), 10)
+			if err != nil || more || len(list) > 0 {
+				t.Errorf("after an odd id: %v %v %v", list, more, err)
+			}
+		}
+		is(t, second(s.AskPrivilege(ctx, u.ID, "helper", "a\x00b")), store.ErrInvalid, "a reason with NUL")
+		is(t, second(s.AskPrivilege(ctx, u.ID, "helper", "\xff")), store.ErrInvalid, "a reason that is no text")
 		r, err := s.PrivilegeRequest(ctx, yes)
 		must(t, err)
 		equal(t, r.Decision, "", "after what was refused")
