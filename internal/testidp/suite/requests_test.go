@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/chromedp/chromedp"
+
 	"github.com/latchkey-idp/latchkey/internal/config"
 	"github.com/latchkey-idp/latchkey/internal/testidp"
 	"github.com/latchkey-idp/latchkey/store"
@@ -355,5 +357,42 @@ func TestRequests_FewAreTold(t *testing.T) {
 	}
 	if len(got) != 5 {
 		t.Errorf("%d mails", len(got))
+	}
+}
+
+// TestRequestsInChromium: the page of privileges in a real browser, with and without scripts, held against WCAG 2.2 AA.
+func TestRequestsInChromium(t *testing.T) {
+	t.Parallel()
+	for name, scripts := range map[string]bool{"scripts": true, "no scripts": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			idp := testidp.Start(t, testidp.Options{Plain: true, Config: requesting})
+			boss := idp.User(testidp.Person{GivenName: "Bea", FamilyName: "Boss", Privileges: []string{"admin"}})
+			ada := idp.User(testidp.Person{Username: "ada"})
+			c := newChrome(t, scripts)
+			look := func(name string) {
+				if scripts {
+					c.look(name)
+				}
+			}
+			c.open(idp.Issuer+"/login", "login-title")
+			c.fill("login-identifier", ada.Username)
+			c.fill("login-password", testidp.DefaultPassword)
+			c.click("login-submit", "account-title")
+			look("account-tags")
+			c.click("account-privileges-open", "privileges-available")
+			look("privileges")
+			c.click("ask-helper", "request-form")
+			look("privileges-chosen")
+			c.do(chromedp.SendKeys(chromedp.ID("request-reason"), "For the fair")) // fill clears first, which this driver cannot do to an empty area
+			c.click("request-submit", "privileges-open")
+			look("privileges-open")
+			decide(t, idp, boss, requestsOf(t, idp, ada)[0].ID, store.Decision{Approve: true, Note: "Until the fair.", Until: store.At(idp.Now().Add(time.Hour))})
+			c.open(idp.Issuer+"/account/privileges?privilege=staff", "request-form")
+			c.click("request-submit", "privileges-over")
+			look("privileges-over")
+			c.click("withdraw-"+requestsOf(t, idp, ada)[0].ID, "privileges-title")
+			c.want("ask-staff")
+		})
 	}
 }
