@@ -50,9 +50,9 @@ func (l *Login) privileges(w http.ResponseWriter, r *http.Request) error {
 }
 
 // privilegesPage fills the page. chosen is what the person is about to ask for; what may not be asked for is left out, whatever the reason.
-func (l *Login) privilegesPage(w http.ResponseWriter, r *http.Request, current *session.Session, chosen string) (*templates.PrivilegesPage, error) {
+func (l *Login) privilegesPage(w http.ResponseWriter, r *http.Request, current *session.Session, chosen string) (*templates.AccountPrivilegesPage, error) {
 	ctx, u := r.Context(), &current.Live.User
-	page := &templates.PrivilegesPage{Base: l.mux.Base(w, r), MaxReason: store.MaxRequestText}
+	page := &templates.AccountPrivilegesPage{Base: l.mux.Base(w, r), MaxReason: store.MaxRequestText}
 	m, err := l.store.Model(ctx)
 	if err != nil {
 		return nil, err
@@ -91,7 +91,7 @@ func (l *Login) privilegesPage(w http.ResponseWriter, r *http.Request, current *
 }
 
 // requestLines puts the person's requests on the page.
-func (l *Login) requestLines(ctx context.Context, page *templates.PrivilegesPage, u *store.User, say *words) error {
+func (l *Login) requestLines(ctx context.Context, page *templates.AccountPrivilegesPage, u *store.User, say *words) error {
 	list, err := l.store.RequestsOf(ctx, u.ID, requestsShown)
 	if err != nil {
 		return err
@@ -179,7 +179,7 @@ func (l *Login) request(w http.ResponseWriter, r *http.Request) error {
 	}
 	name, reason := r.PostFormValue("privilege"), strings.ReplaceAll(r.PostFormValue("reason"), "\r\n", "\n")
 	_, err = l.requests.Ask(r.Context(), current.UserID, name, reason)
-	again := func(status int, change func(*templates.PrivilegesPage)) error {
+	again := func(status int, change func(*templates.AccountPrivilegesPage)) error {
 		page, err := l.privilegesPage(w, r, current, name)
 		if err != nil {
 			return wrap("privileges of an account", err)
@@ -188,7 +188,7 @@ func (l *Login) request(w http.ResponseWriter, r *http.Request) error {
 		return l.mux.Render(w, r, status, page)
 	}
 	notice := func(key string) error {
-		return again(http.StatusConflict, func(p *templates.PrivilegesPage) { p.Notice = key })
+		return again(http.StatusConflict, func(p *templates.AccountPrivilegesPage) { p.Notice = key })
 	}
 	switch {
 	case err == nil:
@@ -198,7 +198,7 @@ func (l *Login) request(w http.ResponseWriter, r *http.Request) error {
 	case errors.Is(err, store.ErrForbidden):
 		return &web.Error{Status: http.StatusForbidden, Err: err, RestartURL: accountPath}
 	case errors.Is(err, store.ErrInvalid):
-		return again(http.StatusUnprocessableEntity, func(p *templates.PrivilegesPage) {
+		return again(http.StatusUnprocessableEntity, func(p *templates.AccountPrivilegesPage) {
 			p.Reason, p.FormErrors = cut(reason, 4*store.MaxRequestText), templates.FormErrors{Fields: map[string]string{"reason": "requests.error_reason"}}
 		})
 	case errors.Is(err, store.ErrHeld):

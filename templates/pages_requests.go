@@ -2,9 +2,9 @@ package templates
 
 import "strconv"
 
-// PrivilegesPage is /account/privileges: what a person may do and why, and asking for more. Its forms: POST /account/privileges/request (privilege,
+// AccountPrivilegesPage is /account/privileges: what a person may do and why, and asking for more. Its forms: POST /account/privileges/request (privilege,
 // reason) and POST /account/privileges/withdraw (id).
-type PrivilegesPage struct {
+type AccountPrivilegesPage struct {
 	Base
 	FormErrors
 	Notice     string // key of what went wrong, "" = nothing
@@ -18,21 +18,21 @@ type PrivilegesPage struct {
 	Over       []RequestedLine
 }
 
-func (*PrivilegesPage) file() string { return "privileges.html" }
+func (*AccountPrivilegesPage) file() string { return "account_privileges.html" }
 
 // Input is the form's one field.
-func (p *PrivilegesPage) Input() Input {
+func (p *AccountPrivilegesPage) Input() Input {
 	return p.input(Input{ID: "request-reason", Name: "reason", Type: "text", Value: p.Reason, Label: p.T("requests.reason"),
 		Hint: p.T("requests.reason_hint", "Most", strconv.Itoa(p.MaxReason)), Optional: true, Focus: !p.Failed(), Most: p.MaxReason}, &p.FormErrors)
 }
 
 // Summary of what is wrong.
-func (p *PrivilegesPage) Summary() Summary {
+func (p *AccountPrivilegesPage) Summary() Summary {
 	return p.summary("error-summary", &p.FormErrors, []Input{p.Input()})
 }
 
 // NoticeText is Notice in the page's language.
-func (p *PrivilegesPage) NoticeText() string { return p.args(p.Notice, nil) }
+func (p *AccountPrivilegesPage) NoticeText() string { return p.args(p.Notice, nil) }
 
 // AskLine is a privilege that may be asked for.
 type AskLine struct{ Name, Label, Description, URL string }
