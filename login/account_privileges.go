@@ -98,9 +98,9 @@ func (l *Login) requestLines(ctx context.Context, page *templates.AccountPrivile
 	}
 	b := &page.Base
 	states := map[string]string{
-		store.RequestApproved: b.T("requests.state_approved"), store.RequestRefused: b.T("requests.state_refused"),
-		store.RequestWithdrawn: b.T("requests.state_withdrawn"), store.RequestExpired: b.T("requests.state_expired"),
-		store.RequestClosed: b.T("requests.state_closed"),
+		store.RequestApproved: b.T("asking.state_approved"), store.RequestRefused: b.T("asking.state_refused"),
+		store.RequestWithdrawn: b.T("asking.state_withdrawn"), store.RequestExpired: b.T("asking.state_expired"),
+		store.RequestClosed: b.T("asking.state_closed"),
 	}
 	for i := range list {
 		r := &list[i]
@@ -130,13 +130,13 @@ func (l *Login) whyNot(ctx context.Context, b *templates.Base, u *store.User, sa
 	out := &templates.ChosenLine{AskLine: line}
 	for _, lapsed := range not.Lapsed {
 		if lapsed.Source.From.After(person.At) {
-			out.WhyNot = append(out.WhyNot, b.T("requests.not_begun", "Date", when(b, u, store.At(lapsed.Source.From))))
+			out.WhyNot = append(out.WhyNot, b.T("asking.not_begun", "Date", when(b, u, store.At(lapsed.Source.From))))
 		} else {
-			out.WhyNot = append(out.WhyNot, b.T("requests.not_over", "Date", when(b, u, store.At(lapsed.Source.Until))))
+			out.WhyNot = append(out.WhyNot, b.T("asking.not_over", "Date", when(b, u, store.At(lapsed.Source.Until))))
 		}
 	}
 	if len(out.WhyNot) == 0 {
-		out.WhyNot = append(out.WhyNot, b.T("requests.not_given"))
+		out.WhyNot = append(out.WhyNot, b.T("asking.not_given"))
 	}
 	var through []string
 	for _, name := range not.Through {
@@ -145,7 +145,7 @@ func (l *Login) whyNot(ctx context.Context, b *templates.Base, u *store.User, sa
 		}
 	}
 	if len(through) > 0 {
-		out.WhyNot = append(out.WhyNot, b.T("requests.not_through", "Labels", strings.Join(through, ", ")))
+		out.WhyNot = append(out.WhyNot, b.T("asking.not_through", "Labels", strings.Join(through, ", ")))
 	}
 	var names []string
 	for _, id := range not.Grantors {
@@ -175,7 +175,7 @@ func (l *Login) request(w http.ResponseWriter, r *http.Request) error {
 		return wrap("request", err)
 	}
 	if wait > 0 {
-		return &web.Error{Status: http.StatusTooManyRequests, Key: "requests.error_many", Retry: wait, RestartURL: privilegesPath}
+		return &web.Error{Status: http.StatusTooManyRequests, Key: "asking.error_many", Retry: wait, RestartURL: privilegesPath}
 	}
 	name, reason := r.PostFormValue("privilege"), strings.ReplaceAll(r.PostFormValue("reason"), "\r\n", "\n")
 	_, err = l.requests.Ask(r.Context(), current.UserID, name, reason)
@@ -199,12 +199,12 @@ func (l *Login) request(w http.ResponseWriter, r *http.Request) error {
 		return &web.Error{Status: http.StatusForbidden, Err: err, RestartURL: accountPath}
 	case errors.Is(err, store.ErrInvalid):
 		return again(http.StatusUnprocessableEntity, func(p *templates.AccountPrivilegesPage) {
-			p.Reason, p.FormErrors = cut(reason, 4*store.MaxRequestText), templates.FormErrors{Fields: map[string]string{"reason": "requests.error_reason"}}
+			p.Reason, p.FormErrors = cut(reason, 4*store.MaxRequestText), templates.FormErrors{Fields: map[string]string{"reason": "asking.error_reason"}}
 		})
 	case errors.Is(err, store.ErrHeld):
-		return notice("requests.error_held")
+		return notice("asking.error_held")
 	case errors.Is(err, store.ErrAsked):
-		return notice("requests.error_asked")
+		return notice("asking.error_asked")
 	}
 	return wrap("request", err)
 }
@@ -230,7 +230,7 @@ func (l *Login) withdraw(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return wrap("privileges of an account", err)
 		}
-		page.Notice = "requests.error_over"
+		page.Notice = "asking.error_over"
 		return l.mux.Render(w, r, http.StatusConflict, page)
 	default:
 		return wrap("withdrawal of a request", err)
@@ -244,7 +244,7 @@ func (l *Login) mayWrite(ctx context.Context, current *session.Session) error {
 		return wrap("account", err)
 	}
 	if m.ReadOnly(&current.Live.User) {
-		return &web.Error{Status: http.StatusForbidden, Key: "requests.read_only", Code: "read_only", RestartURL: accountPath}
+		return &web.Error{Status: http.StatusForbidden, Key: "asking.read_only", Code: "read_only", RestartURL: accountPath}
 	}
 	return nil
 }

@@ -22,8 +22,8 @@ func (*AccountPrivilegesPage) file() string { return "account_privileges.html" }
 
 // Input is the form's one field.
 func (p *AccountPrivilegesPage) Input() Input {
-	return p.input(Input{ID: "request-reason", Name: "reason", Type: "text", Value: p.Reason, Label: p.T("requests.reason"),
-		Hint: p.T("requests.reason_hint", "Most", strconv.Itoa(p.MaxReason)), Optional: true, Focus: !p.Failed(), Most: p.MaxReason}, &p.FormErrors)
+	return p.input(Input{ID: "request-reason", Name: "reason", Type: "text", Value: p.Reason, Label: p.T("asking.reason"),
+		Hint: p.T("asking.reason_hint", "Most", strconv.Itoa(p.MaxReason)), Optional: true, Focus: !p.Failed(), Most: p.MaxReason}, &p.FormErrors)
 }
 
 // Summary of what is wrong.
