@@ -104,7 +104,9 @@ func (l *Login) requestLines(ctx context.Context, page *templates.AccountPrivile
 	}
 	for i := range list {
 		r := &list[i]
-		line := templates.RequestedLine{ID: r.ID, Name: r.Privilege, Label: labelOf(say.labels, r.Privilege), Reason: r.Reason, Note: r.Note, Asked: when(b, u, r.CreatedAt)}
+		line := templates.RequestedLine{
+			ID: r.ID, Name: r.Privilege, Label: labelOf(say.labels, r.Privilege), Reason: r.Reason, Note: r.Note, Asked: when(b, u, r.CreatedAt),
+		}
 		state := r.State(l.now())
 		if state == "" {
 			line.Ends = when(b, u, r.ExpiresAt)

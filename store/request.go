@@ -89,8 +89,8 @@ func requestText(field, text string) error {
 // mayAsk says whether a privilege is one that people may ask for.
 func (m *Model) mayAsk(p *Privilege) bool { return p.Requestable && m.Graph.CanAsk(p.Name) }
 
-// MayAskFor are the privileges a person may ask for now, in the order of their names: those marked as such that they neither hold nor wait for. Somebody who may change nothing
-// may ask for nothing (R85).
+// MayAskFor are the privileges a person may ask for now, in the order of their names: those marked as such that they neither hold nor wait for.
+// Somebody who may change nothing may ask for nothing (R85).
 func (s *Store) MayAskFor(ctx context.Context, userID string) ([]Privilege, error) {
 	l, err := s.livePerson(ctx, userID)
 	if err != nil {
@@ -317,14 +317,14 @@ func (s *Store) openAfter(ctx context.Context, after string, n int) ([]Privilege
 // manyRequests is a page of what is read at once.
 const manyRequests = 200
 
-// OpenRequests are those that an actor may decide, oldest first: up to n after the one with the id after. What somebody may not decide is neither shown to them nor counted
-// (security.md G13). more says that there are others.
+// OpenRequests are those that an actor may decide, or could if they were not read-only (R85), oldest first: up to n after the one with the id after.
+// What somebody may not decide is neither shown to them nor counted (security.md G13). more says that there are others.
 func (s *Store) OpenRequests(ctx context.Context, actor, after string, n int) (list []PrivilegeRequest, more bool, err error) {
 	m, err := s.Model(ctx)
 	if err != nil {
 		return nil, false, err
 	}
-	a, err := s.actor(ctx, m, actor, privilege.EditUserPrivilege)
+	a, _, err := s.reader(ctx, m, actor, privilege.EditUserPrivilege)
 	if errors.Is(err, ErrForbidden) || err == nil && !a.Operator && !a.MayPass {
 		return nil, false, nil
 	}

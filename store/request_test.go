@@ -277,7 +277,8 @@ func TestSec_G1_ApproveMoreThanHeld(t *testing.T) {
 		equal(t, seen(lead.ID), open, "the delegate sees")
 		equal(t, len(strings.Fields(seen(boss.ID))), 3, "an administrator sees")
 		equal(t, len(strings.Fields(seen("cli"))), 3, "the operator sees")
-		for _, u := range []*store.User{worker, reader, gone, plain} {
+		equal(t, seen(reader.ID), open, "somebody read-only sees") // and decides nothing
+		for _, u := range []*store.User{worker, gone, plain} {
 			equal(t, seen(u.ID), "", "somebody else sees")
 		}
 		// A rule of delegation narrows what may be decided.
