@@ -9,7 +9,7 @@ import (
 	"github.com/latchkey-idp/latchkey/templates"
 )
 
-// account is GET /account: who the person is, what they may do and why, where they are signed in, which applications they let in.
+// account is GET /account: who the person is, what they may do, where they are signed in, which applications they let in.
 func (l *Login) account(w http.ResponseWriter, r *http.Request) error {
 	current, ok := session.Current(r.Context())
 	if !ok {
@@ -35,8 +35,12 @@ func (l *Login) account(w http.ResponseWriter, r *http.Request) error {
 		page.ConnectionsURL = connectionsPath
 	}
 	page.LastLogin = when(&page.Base, u, u.LastLoginAt)
-	if page.Privileges, err = l.privilegeLines(r.Context(), &page.Base, u); err != nil {
+	labels, err := l.labels(r.Context(), page.Lang)
+	if err != nil {
 		return wrap("privileges of an account", err)
+	}
+	for _, name := range model.Effective(current.Live, store.At(l.now())) {
+		page.Privileges = append(page.Privileges, templates.PrivilegeLine{Name: name, Label: labelOf(labels, name)})
 	}
 	if page.Sessions, err = l.sessionLines(r.Context(), &page.Base, current); err != nil {
 		return wrap("sessions of an account", err)

@@ -248,8 +248,8 @@ func TestClaimRules(t *testing.T) {
 	}
 	as("")
 	as("developer", "staff", "other")
-	if text := b.get("/account").text(); !strings.Contains(text, "rules for Keycloak") {
-		t.Errorf("the account page does not say why: %s", text)
+	if text := b.get("/account/privileges").text(); !strings.Contains(text, "rules for Keycloak") {
+		t.Errorf("the page of privileges does not say why: %s", text)
 	}
 	as("developer", "staff", "root", "job") // not through a connector that may not, and cron is for machines
 	as("", "other")

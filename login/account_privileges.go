@@ -3,49 +3,252 @@ package login
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/url"
+	"slices"
 	"strings"
+	"time"
 
+	"github.com/latchkey-idp/latchkey/internal/explain"
 	"github.com/latchkey-idp/latchkey/internal/privilege"
+	"github.com/latchkey-idp/latchkey/internal/requests"
+	"github.com/latchkey-idp/latchkey/internal/web"
+	"github.com/latchkey-idp/latchkey/login/session"
 	"github.com/latchkey-idp/latchkey/store"
 	"github.com/latchkey-idp/latchkey/templates"
 )
 
-// privilegeLines lists what a person may do now, each with why: the assignment it comes from and the privileges in between.
-func (l *Login) privilegeLines(ctx context.Context, b *templates.Base, u *store.User) ([]templates.PrivilegeLine, error) {
-	graph, err := l.store.Definitions(ctx)
-	if err != nil {
-		return nil, err
-	}
-	assignments, err := l.store.Assignments(ctx, u.ID)
-	if err != nil {
-		return nil, err
-	}
+const (
+	privilegesPath = requests.AccountPath
+	requestPath    = privilegesPath + "/request"
+	withdrawPath   = privilegesPath + "/withdraw"
+)
+
+// requestsShown is how many of a person's newest requests are on their page.
+const requestsShown = 20
+
+// words are what the page calls things in one language: privileges and user types by name, people by id.
+type words struct{ labels, givers map[string]string }
+
+func (l *Login) words(ctx context.Context, b *templates.Base, u *store.User) (*words, error) {
 	labels, err := l.labels(ctx, b.Lang)
+	return &words{labels, map[string]string{u.ID: u.Name()}}, err
+}
+
+// privileges is GET /account/privileges: what the person may do and why, what they asked for, and with ?privilege= why they lack one and the form
+// that asks for it.
+func (l *Login) privileges(w http.ResponseWriter, r *http.Request) error {
+	current, ok := session.Current(r.Context())
+	if !ok {
+		return web.SeeOther(w, r, signInPath)
+	}
+	page, err := l.privilegesPage(w, r, current, r.URL.Query().Get("privilege"))
+	if err != nil {
+		return wrap("privileges of an account", err)
+	}
+	return l.mux.Render(w, r, http.StatusOK, page)
+}
+
+// privilegesPage fills the page. chosen is what the person is about to ask for; what may not be asked for is left out, whatever the reason.
+func (l *Login) privilegesPage(w http.ResponseWriter, r *http.Request, current *session.Session, chosen string) (*templates.AccountPrivilegesPage, error) {
+	ctx, u := r.Context(), &current.Live.User
+	page := &templates.AccountPrivilegesPage{Base: l.mux.Base(w, r), MaxReason: store.MaxRequestText}
+	m, err := l.store.Model(ctx)
 	if err != nil {
 		return nil, err
 	}
-	givers := map[string]string{u.ID: u.Name()}
-	var holdings []privilege.Holding
-	var sources []privilege.Source
-	for _, a := range assignments {
-		if !a.EndedAt.IsZero() {
-			continue
-		}
-		h := privilege.Holding{Privilege: a.Privilege, From: a.From.Time, Until: a.Until.Time}
-		text, err := l.sourceText(ctx, b, u, a, givers, labels)
+	page.ReadOnly = m.ReadOnly(u)
+	say, err := l.words(ctx, &page.Base, u)
+	if err != nil {
+		return nil, err
+	}
+	person, err := explain.Of(ctx, l.store, u.ID, time.Time{})
+	if err != nil {
+		return nil, err
+	}
+	for _, line := range person.Lines {
+		why, err := l.whyText(ctx, &page.Base, u, say, line.Why)
 		if err != nil {
 			return nil, err
 		}
-		holdings = append(holdings, h)
-		sources = append(sources, privilege.Source{Holding: h, ID: a.ID, Text: text})
+		page.Privileges = append(page.Privileges, templates.PrivilegeLine{Name: line.Privilege, Label: labelOf(say.labels, line.Privilege), Why: why})
 	}
-	var lines []templates.PrivilegeLine
-	for _, name := range graph.Effective(holdings, l.now()) {
-		lines = append(lines, templates.PrivilegeLine{
-			Name: name, Label: labelOf(labels, name), Why: whyText(b, labels, graph.Explain(sources, l.now(), name)),
+	may, err := l.store.MayAskFor(ctx, u.ID)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range may {
+		line := templates.AskLine{Name: p.Name, Label: labelOf(say.labels, p.Name), URL: privilegesPath + "?" + url.Values{"privilege": {p.Name}}.Encode()}
+		_, line.Description = p.In(page.Lang)
+		page.Available = append(page.Available, line)
+		if p.Name == chosen {
+			if page.Chosen, err = l.whyNot(ctx, &page.Base, u, say, person, may, line); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return page, l.requestLines(ctx, page, u, say)
+}
+
+// requestLines puts the person's requests on the page.
+func (l *Login) requestLines(ctx context.Context, page *templates.AccountPrivilegesPage, u *store.User, say *words) error {
+	list, err := l.store.RequestsOf(ctx, u.ID, requestsShown)
+	if err != nil {
+		return err
+	}
+	b := &page.Base
+	states := map[string]string{
+		store.RequestApproved: b.T("asking.state_approved"), store.RequestRefused: b.T("asking.state_refused"),
+		store.RequestWithdrawn: b.T("asking.state_withdrawn"), store.RequestExpired: b.T("asking.state_expired"),
+		store.RequestClosed: b.T("asking.state_closed"),
+	}
+	for i := range list {
+		r := &list[i]
+		line := templates.RequestedLine{
+			ID: r.ID, Name: r.Privilege, Label: labelOf(say.labels, r.Privilege), Reason: r.Reason, Note: r.Note, Asked: when(b, u, r.CreatedAt),
+		}
+		state := r.State(l.now())
+		if state == "" {
+			line.Ends = when(b, u, r.ExpiresAt)
+			page.Open = append(page.Open, line)
+			continue
+		}
+		line.State, line.Good, line.Ends, line.Decided = states[state], state == store.RequestApproved, when(b, u, r.Until), when(b, u, r.DecidedAt)
+		if r.DecidedAt.IsZero() {
+			line.Decided = when(b, u, r.ExpiresAt)
+		}
+		page.Over = append(page.Over, line)
+	}
+	return nil
+}
+
+// whyNot says what is in the way of a privilege, and who could give it. People are named, never their addresses.
+func (l *Login) whyNot(ctx context.Context, b *templates.Base, u *store.User, say *words, person *explain.Person, may []store.Privilege,
+	line templates.AskLine) (*templates.ChosenLine, error) {
+	not, err := person.Not(ctx, l.store, line.Name)
+	if err != nil {
+		return nil, err
+	}
+	out := &templates.ChosenLine{AskLine: line}
+	for _, lapsed := range not.Lapsed {
+		if lapsed.Source.From.After(person.At) {
+			out.WhyNot = append(out.WhyNot, b.T("asking.not_begun", "Date", when(b, u, store.At(lapsed.Source.From))))
+		} else {
+			out.WhyNot = append(out.WhyNot, b.T("asking.not_over", "Date", when(b, u, store.At(lapsed.Source.Until))))
+		}
+	}
+	if len(out.WhyNot) == 0 {
+		out.WhyNot = append(out.WhyNot, b.T("asking.not_given"))
+	}
+	var through []string
+	for _, name := range not.Through {
+		if slices.ContainsFunc(may, func(p store.Privilege) bool { return p.Name == name }) { // others are nothing they have to know of
+			through = append(through, labelOf(say.labels, name))
+		}
+	}
+	if len(through) > 0 {
+		out.WhyNot = append(out.WhyNot, b.T("asking.not_through", "Labels", strings.Join(through, ", ")))
+	}
+	var names []string
+	for _, id := range not.Grantors {
+		g, err := l.store.User(ctx, id)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return nil, err
+		}
+		if err == nil && g.Name() != g.Email && !slices.Contains(names, g.Name()) {
+			names = append(names, g.Name())
+		}
+	}
+	out.Grantors = strings.Join(names, ", ")
+	return out, nil
+}
+
+// request is POST /account/privileges/request.
+func (l *Login) request(w http.ResponseWriter, r *http.Request) error {
+	current, ok := session.Current(r.Context())
+	if !ok {
+		return web.SeeOther(w, r, signInPath)
+	}
+	if err := l.mayWrite(r.Context(), current); err != nil {
+		return err
+	}
+	wait, err := l.limiter.Ask(r.Context(), current.UserID)
+	if err != nil {
+		return wrap("request", err)
+	}
+	if wait > 0 {
+		return &web.Error{Status: http.StatusTooManyRequests, Key: "asking.error_many", Retry: wait, RestartURL: privilegesPath}
+	}
+	name, reason := r.PostFormValue("privilege"), strings.ReplaceAll(r.PostFormValue("reason"), "\r\n", "\n")
+	_, err = l.requests.Ask(r.Context(), current.UserID, name, reason)
+	again := func(status int, change func(*templates.AccountPrivilegesPage)) error {
+		page, err := l.privilegesPage(w, r, current, name)
+		if err != nil {
+			return wrap("privileges of an account", err)
+		}
+		change(page)
+		return l.mux.Render(w, r, status, page)
+	}
+	notice := func(key string) error {
+		return again(http.StatusConflict, func(p *templates.AccountPrivilegesPage) { p.Notice = key })
+	}
+	switch {
+	case err == nil:
+		return web.SeeOther(w, r, privilegesPath)
+	case errors.Is(err, store.ErrNotFound):
+		return &web.Error{Status: http.StatusNotFound, Err: err, RestartURL: privilegesPath}
+	case errors.Is(err, store.ErrForbidden):
+		return &web.Error{Status: http.StatusForbidden, Err: err, RestartURL: accountPath}
+	case errors.Is(err, store.ErrInvalid):
+		return again(http.StatusUnprocessableEntity, func(p *templates.AccountPrivilegesPage) {
+			p.Reason, p.FormErrors = cut(reason, 4*store.MaxRequestText), templates.FormErrors{Fields: map[string]string{"reason": "asking.error_reason"}}
 		})
+	case errors.Is(err, store.ErrHeld):
+		return notice("asking.error_held")
+	case errors.Is(err, store.ErrAsked):
+		return notice("asking.error_asked")
 	}
-	return lines, nil
+	return wrap("request", err)
+}
+
+// withdraw is POST /account/privileges/withdraw.
+func (l *Login) withdraw(w http.ResponseWriter, r *http.Request) error {
+	current, ok := session.Current(r.Context())
+	if !ok {
+		return web.SeeOther(w, r, signInPath)
+	}
+	if err := l.mayWrite(r.Context(), current); err != nil {
+		return err
+	}
+	switch err := l.store.WithdrawRequest(r.Context(), current.UserID, r.PostFormValue("id")); {
+	case err == nil:
+		return web.SeeOther(w, r, privilegesPath)
+	case errors.Is(err, store.ErrNotFound):
+		return &web.Error{Status: http.StatusNotFound, Err: err, RestartURL: privilegesPath}
+	case errors.Is(err, store.ErrForbidden):
+		return &web.Error{Status: http.StatusForbidden, Err: err, RestartURL: accountPath}
+	case errors.Is(err, store.ErrUsed), errors.Is(err, store.ErrExpired):
+		page, err := l.privilegesPage(w, r, current, "")
+		if err != nil {
+			return wrap("privileges of an account", err)
+		}
+		page.Notice = "asking.error_over"
+		return l.mux.Render(w, r, http.StatusConflict, page)
+	default:
+		return wrap("withdrawal of a request", err)
+	}
+}
+
+// mayWrite refuses somebody who may see and change nothing: what they may change is how they sign in, and no more (R85).
+func (l *Login) mayWrite(ctx context.Context, current *session.Session) error {
+	m, err := l.store.Model(ctx)
+	if err != nil {
+		return wrap("account", err)
+	}
+	if m.ReadOnly(&current.Live.User) {
+		return &web.Error{Status: http.StatusForbidden, Key: "asking.read_only", Code: "read_only", RestartURL: accountPath}
+	}
+	return nil
 }
 
 // labels are the names of privileges and user types for people, in their language.
@@ -75,22 +278,25 @@ func labelOf(labels map[string]string, name string) string {
 	return name
 }
 
-// sourceText tells who gave an assignment, when, until when and what for, in whole sentences. givers remembers names.
-func (l *Login) sourceText(ctx context.Context, b *templates.Base, u *store.User, a store.Assignment, givers, labels map[string]string) (string, error) {
-	if a.Source == store.SourceType {
-		return b.T("account.why_type", "Type", labelOf(labels, a.Privilege)), nil
+// sourceText tells who gave an assignment, when, until when and what for, in whole sentences. First is what was assigned.
+func (l *Login) sourceText(ctx context.Context, b *templates.Base, u *store.User, say *words, first string, s explain.Source) (string, error) {
+	switch s.Kind {
+	case explain.Default:
+		return b.T("account.why_default"), nil
+	case store.SourceType:
+		return b.T("account.why_type", "Type", labelOf(say.labels, first)), nil
 	}
-	giver, known := givers[a.GivenBy]
+	giver, known := say.givers[s.GivenBy]
 	if !known {
-		switch a.GivenBy {
+		switch s.GivenBy {
 		case "cli", "setup", "system":
-			giver = b.T("account.giver_" + a.GivenBy)
+			giver = b.T("account.giver_" + s.GivenBy)
 		default:
-			if connector, ok := strings.CutPrefix(a.GivenBy, store.ConnectorActor("")); ok {
+			if connector, ok := strings.CutPrefix(s.GivenBy, store.ConnectorActor("")); ok {
 				giver = b.T("account.giver_connector", "Provider", l.Label(connector))
 				break
 			}
-			switch by, err := l.store.User(ctx, a.GivenBy); {
+			switch by, err := l.store.User(ctx, s.GivenBy); {
 			case err == nil && by.Name() != "":
 				giver = by.Name()
 			case err == nil || errors.Is(err, store.ErrNotFound):
@@ -99,40 +305,36 @@ func (l *Login) sourceText(ctx context.Context, b *templates.Base, u *store.User
 				return "", err
 			}
 		}
-		givers[a.GivenBy] = giver
+		say.givers[s.GivenBy] = giver
 	}
-	parts := []string{b.T("account.why_given", "Giver", giver, "Date", when(b, u, a.CreatedAt))}
-	if !a.Until.IsZero() {
-		parts = append(parts, b.T("account.why_until", "Date", when(b, u, a.Until)))
+	parts := []string{b.T("account.why_given", "Giver", giver, "Date", when(b, u, store.At(s.Since)))}
+	if !s.Until.IsZero() {
+		parts = append(parts, b.T("account.why_until", "Date", when(b, u, store.At(s.Until))))
 	}
-	if a.Reason != "" {
-		parts = append(parts, b.T("account.why_reason", "Reason", a.Reason))
+	if s.Reason != "" {
+		parts = append(parts, b.T("account.why_reason", "Reason", s.Reason))
 	}
 	return strings.Join(parts, " "), nil
 }
 
-// whyText puts the derivations of one privilege into words.
-func whyText(b *templates.Base, labels map[string]string, ds []privilege.Derivation) string {
+// whyText puts the ways in which one privilege is held into words.
+func (l *Login) whyText(ctx context.Context, b *templates.Base, u *store.User, say *words, ways []explain.Why) (string, error) {
 	var parts []string
-	for _, d := range ds {
-		text := d.Source.Text
-		if d.Default {
-			text = b.T("account.why_default")
+	for _, way := range ways {
+		text, err := l.sourceText(ctx, b, u, say, way.Path[0], way.Source)
+		if err != nil {
+			return "", err
 		}
-		if !d.Direct() {
-			var path []string
-			for _, name := range d.Path {
-				if _, node := privilege.TypeOf(name); !node { // the sentence after it names the type
-					path = append(path, labelOf(labels, name))
-				}
+		var path []string
+		for _, name := range way.Path {
+			if _, node := privilege.TypeOf(name); !node { // the sentence after it names the type
+				path = append(path, labelOf(say.labels, name))
 			}
-			if len(path) < 2 {
-				parts = append(parts, text)
-				continue
-			}
+		}
+		if len(path) > 1 {
 			text = b.T("account.why_through", "Path", strings.Join(path, " → ")) + " " + text
 		}
 		parts = append(parts, text)
 	}
-	return strings.Join(parts, " ")
+	return strings.Join(parts, " "), nil
 }

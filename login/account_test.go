@@ -180,8 +180,14 @@ func TestAccount_Shows(t *testing.T) {
 	b.get("/login").signIn("ana@example.com", goodPassword)
 	s.grant(u, "", true)
 	must(t, s.store.SaveConsent(t.Context(), &store.Consent{UserID: u.ID, ClientID: "app", Scope: store.Strings{"openid"}, GrantedAt: store.At(s.now()), ExpiresAt: store.At(s.now().Add(time.Hour))}))
+	why := b.get("/account/privileges").expect("/account/privileges", http.StatusOK)
+	for _, want := range []string{"Given by the operator on", "It ends on", "Reason: builds the shop", "Included: Shop lead → Trainer.", "Comes with the user type User."} {
+		if !strings.Contains(why.text(), want) {
+			t.Errorf("the page of privileges lacks %q: %s", want, why.text())
+		}
+	}
 	p := b.get("/account").expect("/account", http.StatusOK)
-	for _, want := range []string{"Ana <b>Lima</b>", "ana@example.com", "builds the shop", "Included: Shop lead → Trainer.", "Firefox on Linux", "Safari on iPhone", "198.51.100.7", "Sample app"} {
+	for _, want := range []string{"Ana <b>Lima</b>", "ana@example.com", "Shop lead", "Trainer", "Firefox on Linux", "Safari on iPhone", "198.51.100.7", "Sample app"} {
 		if !strings.Contains(p.text(), want) {
 			t.Errorf("the page lacks %q: %s", want, p.text())
 		}

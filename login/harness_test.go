@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/net/html"
 
+	"github.com/latchkey-idp/latchkey/internal/requests"
 	"github.com/latchkey-idp/latchkey/internal/web"
 	"github.com/latchkey-idp/latchkey/login"
 	"github.com/latchkey-idp/latchkey/login/password"
@@ -149,7 +150,7 @@ func (s *site) restart(upstreams ...login.Upstream) {
 	master := sealer(s.keys[3])
 	s.login, err = login.New(login.Config{
 		Issuer: issuer, Connectors: upstreams, Seal: master.seal, Open: master.open, CodeKey: s.keys[4],
-		Store: db, Mux: s.mux, Sessions: sessions, Passwords: hasher, Limiter: limiter, Templates: set,
+		Store: db, Mux: s.mux, Sessions: sessions, Passwords: hasher, Limiter: limiter, Templates: set, Requests: &requests.Desk{Store: db, Templates: set, Mail: true},
 		Logger: slog.New(slog.DiscardHandler), Now: s.now,
 		Done: func(w http.ResponseWriter, r *http.Request, flow string) error {
 			current, ok := session.Current(r.Context())

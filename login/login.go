@@ -24,6 +24,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/latchkey-idp/latchkey/internal/requests"
 	"github.com/latchkey-idp/latchkey/internal/web"
 	"github.com/latchkey-idp/latchkey/login/password"
 	"github.com/latchkey-idp/latchkey/login/session"
@@ -39,6 +40,7 @@ type Config struct {
 	Sessions  *session.Manager
 	Passwords *password.Hasher
 	Limiter   *throttle.Limiter
+	Requests  *requests.Desk // where privileges are asked for
 	// Done continues a flow after a complete sign-in (provider.Continue). It is called in the process, and the request's context
 	// carries the new session. It writes the response: a redirect to the client, to the consent page, or a page of its own.
 	Done func(w http.ResponseWriter, r *http.Request, flow string) error
@@ -72,6 +74,7 @@ type Login struct {
 	done      func(w http.ResponseWriter, r *http.Request, flow string) error
 	templates *templates.Set
 	admin     func(ctx context.Context) (bool, error)
+	requests  *requests.Desk
 	log       *slog.Logger
 	now       func() time.Time
 
@@ -87,8 +90,8 @@ type Login struct {
 // New checks the configuration.
 func New(c Config) (*Login, error) {
 	switch {
-	case c.Store == nil, c.Mux == nil, c.Sessions == nil, c.Passwords == nil, c.Limiter == nil:
-		return nil, errors.New("login: Store, Mux, Sessions, Passwords and Limiter are required")
+	case c.Store == nil, c.Mux == nil, c.Sessions == nil, c.Passwords == nil, c.Limiter == nil, c.Requests == nil:
+		return nil, errors.New("login: Store, Mux, Sessions, Passwords, Limiter and Requests are required")
 	case c.Done == nil:
 		return nil, errors.New("login: Done is required")
 	}
@@ -109,7 +112,7 @@ func New(c Config) (*Login, error) {
 		return nil, errors.New("login: CodeKey needs 32 bytes, Seal, Open and Templates")
 	}
 	return &Login{
-		store: c.Store, mux: c.Mux, sessions: c.Sessions, passwords: c.Passwords, limiter: c.Limiter,
+		store: c.Store, mux: c.Mux, sessions: c.Sessions, passwords: c.Passwords, limiter: c.Limiter, requests: c.Requests,
 		done: c.Done, codeKey: c.CodeKey, templates: c.Templates, log: c.Logger, now: c.Now,
 		issuer: strings.TrimSuffix(c.Issuer, "/"), upstreams: upstreams, seal: c.Seal, open: c.Open, observe: c.Observe, admin: c.Administers,
 	}, nil
@@ -135,6 +138,9 @@ func (l *Login) Mount(mux *web.Mux) {
 	mux.Page("POST /account/sessions/end", web.SignedIn, l.endSession)
 	mux.Page("POST /account/sessions/end-others", web.SignedIn, l.endOtherSessions)
 	mux.Page("POST /account/apps/remove", web.SignedIn, l.removeApp)
+	mux.Page("GET "+privilegesPath, web.SignedIn, l.privileges)
+	mux.Page("POST "+requestPath, web.SignedIn, l.request)
+	mux.Page("POST "+withdrawPath, web.SignedIn, l.withdraw)
 
 	if l.templates != nil {
 		mux.Page("POST "+PreferencesPath, web.Public, l.preferences)

@@ -368,6 +368,8 @@ func TestSec_C4_FormsNeedTheirTokenAndOrigin(t *testing.T) {
 		"/account/sessions/end":        {"id": {sessions[0].ID}},
 		"/account/sessions/end-others": {},
 		"/account/apps/remove":         {"client_id": {"app"}},
+		"/account/privileges/request":  {"privilege": {"developer"}},
+		"/account/privileges/withdraw": {"id": {"x"}},
 		"/preferences":                 {"lang": {"de"}, "back": {"/"}},
 	}
 	seen := 0

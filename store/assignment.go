@@ -24,7 +24,7 @@ type Assignment struct {
 	EndedAt   Time   `db:"ended_at"` // taken away
 	EndedBy   string `db:"ended_by"`
 	Source    string `db:"source"`     // person, connector, type, invite, request, import: one privilege may come from several
-	SourceRef string `db:"source_ref"` // the connector, the type's value, the invite
+	SourceRef string `db:"source_ref"` // the connector, the type's value, the invite, the request
 }
 
 // Holding is what a live read carries of an assignment: enough to compute claims.
@@ -76,22 +76,31 @@ func (s *Store) lock(ctx context.Context, name string) error {
 
 // actor is who changes something, in the engine's words. Somebody inactive or read-only may do nothing (R85).
 func (s *Store) actor(ctx context.Context, m *Model, id string, want privilege.Permission) (privilege.Actor, error) {
+	a, u, err := s.reader(ctx, m, id, want)
+	if err == nil && !a.Operator && m.ReadOnly(u) {
+		return privilege.Actor{}, fmt.Errorf("store: actor may change nothing: %w", ErrForbidden)
+	}
+	return a, err
+}
+
+// reader is actor for a question: somebody read-only sees what they could do if they were not. The user is nil for the operator.
+func (s *Store) reader(ctx context.Context, m *Model, id string, want privilege.Permission) (privilege.Actor, *User, error) {
 	if operator(id) {
-		return privilege.Actor{Operator: true}, nil
+		return privilege.Actor{Operator: true}, nil, nil
 	}
 	l, err := s.Live(ctx, id)
 	if errors.Is(err, ErrNotFound) {
-		return privilege.Actor{}, fmt.Errorf("store: actor: %w", ErrForbidden)
+		return privilege.Actor{}, nil, fmt.Errorf("store: actor: %w", ErrForbidden)
 	}
 	if err != nil {
-		return privilege.Actor{}, err
+		return privilege.Actor{}, nil, err
 	}
 	now := s.now(ctx)
-	if !l.User.Active(now) || m.ReadOnly(&l.User) {
-		return privilege.Actor{}, fmt.Errorf("store: actor is not active, or may change nothing: %w", ErrForbidden)
+	if !l.User.Active(now) {
+		return privilege.Actor{}, nil, fmt.Errorf("store: actor is not active: %w", ErrForbidden)
 	}
 	holds := m.Graph.Effective(l.holdings(), now)
-	return privilege.Actor{Effective: holds, MayPass: m.Powers.May(holds, want), Delegations: m.Delegations}, nil
+	return privilege.Actor{Effective: holds, MayPass: m.Powers.May(holds, want), Delegations: m.Delegations}, &l.User, nil
 }
 
 func (l *Live) holdings() []privilege.Holding {

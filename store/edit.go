@@ -494,6 +494,7 @@ func (s *Store) DeletePrivilege(ctx context.Context, actor, name string) (Impact
 				{endIncludesOf, []any{now, actor, name}},
 				{endIncludedIn, []any{now, actor, name}},
 				{deletePrivilege, []any{now, now, name}},
+				{closeRequestsFor, []any{now, actor, name}},
 			} {
 				if _, err := s.exec(ctx, st.query, st.args...); err != nil {
 					return err

@@ -19,7 +19,7 @@ const (
 	closeDeletions     = `UPDATE pending SET state = 'done', user_id = '' WHERE user_id = ? AND user_id <> '' AND kind = 'deletion'`
 )
 
-// EraseUser takes everything personal away for good: profile, address, number, credentials, links, mail, consents, privileges, sessions and grants. The row
+// EraseUser takes everything personal away for good: profile, address, number, credentials, links, mail, consents, privileges, the words of requests, sessions and grants. The row
 // stays as a tombstone, so that the id is never anybody else's; address and username are free. A request to delete data that waited for it is
 // done. ErrNotFound, ErrForbidden for oneself and for somebody who holds more, ErrLastAdmin. Audited, without what was erased.
 func (s *Store) EraseUser(ctx context.Context, actor, id string) error {
@@ -42,13 +42,15 @@ func (s *Store) EraseUser(ctx context.Context, actor, id string) error {
 			if _, err := s.exec(ctx, closeDeletions, id); err != nil {
 				return err
 			}
-			for _, q := range []string{deleteCredentialsOf, deleteIdentitiesOf, deleteConsentsOf, deleteOneTimeOf, deletePendingOf, deleteAttemptsOf} {
+			for _, q := range []string{deleteCredentialsOf, deleteIdentitiesOf, deleteConsentsOf, deleteOneTimeOf, deletePendingOf, deleteAttemptsOf, eraseRequestsOf} {
 				if _, err := s.exec(ctx, q, id); err != nil {
 					return err
 				}
 			}
-			if _, err := s.exec(ctx, endAssignmentsHeld, now, actor, id); err != nil {
-				return err
+			for _, q := range []string{endAssignmentsHeld, closeRequestsOf} {
+				if _, err := s.exec(ctx, q, now, actor, id); err != nil {
+					return err
+				}
 			}
 			if err := s.endAccess(ctx, id, "", "user erased"); err != nil {
 				return err

@@ -81,6 +81,12 @@ func (m *Model) ReadOnly(u *User) bool {
 	return t == nil || t.ReadOnly
 }
 
+// Spared says whether mail of a kind (privilege.Notices) is kept from a person: their type masks it (R87).
+func (m *Model) Spared(u *User, kind string) bool {
+	t := m.Type(u.UserType)
+	return t != nil && slices.Contains(t.Mask, kind)
+}
+
 const (
 	powersLive      = `SELECT privilege, permission FROM powers WHERE ended_at IS NULL ORDER BY privilege, permission`
 	delegationsLive = `SELECT holder, confer, people FROM delegations WHERE ended_at IS NULL ORDER BY id`

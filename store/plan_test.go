@@ -49,6 +49,9 @@ func TestEveryLookupHasAnIndex(t *testing.T) {
 		"privilegeNamed": privilegeNamed, "endPower": endPower, "setUserType": setUserType, "endTypeOf": endTypeOf, "usersOfType": usersOfType,
 		"typeUntyped": typeUntyped, "nameUntyped": nameUntyped, "eraseUser": eraseUser, "deleteConsentsOf": deleteConsentsOf,
 		"deleteIdentitiesOf": deleteIdentitiesOf, "endAssignmentsHeld": endAssignmentsHeld, "closeDeletions": closeDeletions,
+		"requestByID": requestByID, "openRequest": openRequest, "endExpired": endExpired, "withdrawRequest": withdrawRequest, "decideRequest": decideRequest,
+		"closeRequestsOf": closeRequestsOf, "closeRequestsFor": closeRequestsFor, "eraseRequestsOf": eraseRequestsOf, "openRequests": openRequests,
+		"openRequests2": openRequests2, "requestsOf": requestsOf, "setRequestable": setRequestable,
 	}
 	for _, p := range purges(s.Now(), s.conf) {
 		queries["purge "+p.table+" "+p.over] = p.query()

@@ -25,7 +25,8 @@ type Privilege struct {
 	DeletedAt   Time    `db:"deleted_at"`
 	Source      string  `db:"source"` // built-in, config (read-only elsewhere) or admin
 	Texts       Labels  `db:"texts"`
-	Includes    Strings `db:"-"` // names of the privileges it includes now
+	Requestable bool    `db:"requestable"` // people may ask for it (AskPrivilege)
+	Includes    Strings `db:"-"`           // names of the privileges it includes now
 }
 
 // Label is what a privilege is called and said to be in a language.
@@ -62,7 +63,7 @@ const (
 	PrivilegeAdmin   = "admin"
 )
 
-const privilegeColumns = "name, label, description, built_in, client_id, created_at, updated_at, deleted_at, source, texts"
+const privilegeColumns = "name, label, description, built_in, client_id, created_at, updated_at, deleted_at, source, texts, requestable"
 
 const (
 	privilegesAll  = `SELECT ` + privilegeColumns + ` FROM privileges ORDER BY name`
@@ -116,7 +117,7 @@ var insertPrivilege = insertInto("privileges", privilegeColumns)
 // nameRests is how long a deleted privilege's name is nobody's: tokens and applications may still speak of the old one (security.md G4).
 const nameRests = 90 * 24 * time.Hour
 
-const revivePrivilege = `UPDATE privileges SET label = ?, description = ?, client_id = ?, created_at = ?, updated_at = ?, source = ?, texts = ?, deleted_at = NULL
+const revivePrivilege = `UPDATE privileges SET label = ?, description = ?, client_id = ?, created_at = ?, updated_at = ?, source = ?, texts = ?, requestable = ?, deleted_at = NULL
 WHERE name = ? AND deleted_at IS NOT NULL AND deleted_at <= ? AND NOT built_in`
 
 // mayDefine asks for the permission to define privileges.
@@ -149,7 +150,7 @@ func (s *Store) CreatePrivilege(ctx context.Context, actor string, p *Privilege)
 			return err
 		}
 		// A name that rested long enough begins anew, with none of what it was.
-		revived, err := s.exec(ctx, revivePrivilege, next.Label, next.Description, next.ClientID, now, now, next.Source, next.Texts, next.Name, At(now.Add(-nameRests)))
+		revived, err := s.exec(ctx, revivePrivilege, next.Label, next.Description, next.ClientID, now, now, next.Source, next.Texts, next.Requestable, next.Name, At(now.Add(-nameRests)))
 		if err == nil && revived == 0 {
 			_, err = s.named(ctx, insertPrivilege, p)
 		}
@@ -165,7 +166,14 @@ func (s *Store) CreatePrivilege(ctx context.Context, actor string, p *Privilege)
 		if len(p.Includes) == 0 {
 			return s.changed(ctx)
 		}
-		return s.SetIncludes(ctx, actor, p.Name, p.Includes)
+		if err := s.SetIncludes(ctx, actor, p.Name, p.Includes); err != nil || !p.Requestable {
+			return err
+		}
+		m, err := s.model(ctx)
+		if err == nil && !m.Graph.CanAsk(p.Name) {
+			err = errNoRequest
+		}
+		return err
 	})
 }
 

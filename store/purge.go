@@ -47,6 +47,8 @@ func purges(now time.Time, c Config) []purge {
 		{"throttles", "key", "expires_at <= ?", now},
 		{"outbox", "id", "COALESCE(sent_at, expires_at) <= ?", now.Add(-c.KeepMessages)},
 		{"events", "id", "at <= ?", now.Add(-c.KeepEvents)},
+		{"privilege_requests", "id", "decided_at <= ?", now.Add(-c.KeepEvents)},
+		{"privilege_requests", "id", "decided_at IS NULL AND expires_at <= ?", now.Add(-c.KeepEvents)},
 	}
 }
 

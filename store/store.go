@@ -45,7 +45,7 @@ type Config struct {
 	KeepClock bool // Now is the truth and PostgreSQL's clock is not asked: for tests that set the time
 	// Readers is how many connections read at once; on PostgreSQL the size of the whole pool. 0 = 4 on SQLite, 16 on PostgreSQL.
 	Readers int
-	// KeepEvents is how long events stay; 0 = 90 days. Purge deletes older ones.
+	// KeepEvents is how long events stay, and requests for privileges that are over; 0 = 90 days. Purge deletes older ones.
 	KeepEvents time.Duration
 	// KeepMessages is how long sent and expired messages stay; 0 = 7 days.
 	KeepMessages time.Duration

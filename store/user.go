@@ -300,7 +300,7 @@ WHERE id = ? AND disabled_at IS NULL AND deleted_at IS NULL`
 WHERE id = ? AND disabled_at IS NOT NULL AND deleted_at IS NULL`
 )
 
-// DisableUser shuts an account: sessions and half-finished sign-ins end, grants are revoked, all in one audited transaction. ErrLastAdmin
+// DisableUser shuts an account: sessions, half-finished sign-ins and open requests end, grants are revoked, all in one audited transaction. ErrLastAdmin
 // when nobody could administer afterwards; ErrForbidden for oneself (R12) and for somebody who holds more than the actor (R96).
 // An account that is disabled already stays as it is.
 func (s *Store) DisableUser(ctx context.Context, actor, id, reason string) error {
@@ -315,6 +315,9 @@ func (s *Store) DisableUser(ctx context.Context, actor, id, reason string) error
 			now := At(s.now(ctx))
 			n, err := s.exec(ctx, disableUser, now, reason, now, id)
 			if err != nil || n == 0 {
+				return err
+			}
+			if _, err := s.exec(ctx, closeRequestsOf, now, actor, id); err != nil {
 				return err
 			}
 			if err := s.endAccess(ctx, id, "", "user disabled"); err != nil {

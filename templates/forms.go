@@ -22,6 +22,7 @@ type Input struct {
 	Plain                 bool   // an identifier or secret: left to right, no capitals, no spelling
 	List                  string // id of a datalist to choose from
 	Optional              bool
+	Most                  int // characters of a long text (the part area)
 	Focus                 bool
 	Show, Hide            string // texts of the button that shows a password, which the script adds
 	ShowLabel, HideLabel  string // the same for people who hear it away from its field

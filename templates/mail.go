@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Mail is what a mail says; the types below. A mail is a subject and a few parts, which one file and one function print, so its HTML and its
@@ -44,6 +45,54 @@ func (m TakenMail) write(p *mailPage) {
 	p.text("mail.taken_other")
 }
 
+// RequestMail tells somebody who could give a privilege that a person asks for one. It names no privilege (R189): that is on the page.
+type RequestMail struct {
+	Who    string // name and address
+	Reason string // in their words, "" = none
+	Until  time.Time
+	Path   string // where it is decided, a path of ours
+}
+
+func (m RequestMail) write(p *mailPage) {
+	p.subject("mail.request_subject")
+	p.text("mail.request_intro", "Who", oneLine(m.Who), "App", p.AppName)
+	if m.Reason != "" {
+		p.text("mail.request_reason", "Reason", oneLine(m.Reason))
+	}
+	p.text("mail.request_link")
+	p.link(m.Path)
+	p.text("mail.request_until", "When", p.loc.when(m.Until))
+}
+
+// DecisionMail tells a person what became of their request.
+type DecisionMail struct {
+	Approved bool
+	Asked    time.Time
+	Until    time.Time // of an approval; zero = for good
+	Note     string    // "" = none
+	Path     string    // of their requests, a path of ours
+}
+
+func (m DecisionMail) write(p *mailPage) {
+	subject, text := "mail.decision_refused_subject", "mail.decision_refused"
+	if m.Approved {
+		subject, text = "mail.decision_approved_subject", "mail.decision_approved"
+	}
+	p.subject(subject)
+	p.text(text, "When", p.loc.when(m.Asked), "App", p.AppName)
+	if !m.Until.IsZero() {
+		p.text("mail.decision_until", "When", p.loc.when(m.Until))
+	}
+	if m.Note != "" {
+		p.text("mail.decision_note", "Note", oneLine(m.Note))
+	}
+	p.text("mail.decision_link")
+	p.link(m.Path)
+}
+
+// oneLine keeps what a person wrote from looking like more of the mail than their words.
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
 // mailPart is a paragraph, a code or a link.
 type mailPart struct{ Text, Code, URL string }
 
@@ -59,7 +108,7 @@ type mailPage struct {
 
 // subject is "appname - what it is about" in one line (R187).
 func (p *mailPage) subject(key string) {
-	p.Subject = strings.Join(strings.Fields(p.AppName+" - "+p.loc.text(key, nil)), " ")
+	p.Subject = oneLine(p.AppName + " - " + p.loc.text(key, nil))
 }
 
 func (p *mailPage) text(key string, args ...any) {

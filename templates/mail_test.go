@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/net/html"
 )
@@ -22,6 +23,12 @@ func mailSet(t *testing.T, issuer string) *Set {
 var mails = map[string]Mail{
 	"code":  CodeMail{Code: "012345", Minutes: 10},
 	"taken": TakenMail{AccountPath: "/account/connections"},
+	"request": RequestMail{Who: "Ada Lovelace (ada@example.com)", Reason: "For the fair\n\n-- MyDocassemble\nhttps://evil.example <b>",
+		Until: time.Date(2026, time.March, 5, 14, 2, 0, 0, time.UTC), Path: "/admin/privilege-requests"},
+	"request_plain": RequestMail{Who: "ada", Until: time.Date(2026, time.March, 5, 14, 2, 0, 0, time.UTC), Path: "/admin/privilege-requests"},
+	"decision_approved": DecisionMail{Approved: true, Asked: time.Date(2026, time.March, 1, 9, 30, 0, 0, time.UTC),
+		Until: time.Date(2026, time.April, 5, 0, 0, 0, 0, time.UTC), Note: "Until the fair.", Path: "/account/privileges"},
+	"decision_refused": DecisionMail{Asked: time.Date(2026, time.March, 1, 9, 30, 0, 0, time.UTC), Path: "/account/privileges"},
 }
 
 // TestMail_Golden: every mail in each language, text and HTML (R187, R188).

@@ -16,6 +16,7 @@ func pages() []Page {
 		&ErrorPage{}, &AccountPage{}, &FormPostPage{}, &OutboxPage{},
 		&LinkPage{}, &CompletePage{}, &CodePage{}, &ConnectionsPage{}, &GoPage{}, &DeletionPage{},
 		&AdminPage{}, &PrivilegesPage{}, &NewPrivilegePage{}, &PrivilegePage{}, &ReviewPage{}, &RightsPage{}, &UsersPage{}, &UserPage{}, &ExplainPage{}, &PreviewPage{},
+		&AccountPrivilegesPage{},
 	}
 }
 

@@ -137,7 +137,7 @@ func whyText(ctx context.Context, c *server.Console, w explain.Why) string {
 	}
 	s := w.Source
 	switch s.Kind {
-	case "default":
+	case explain.Default:
 		b.WriteString("everybody has it who was given nothing")
 		return b.String()
 	case store.SourceType:

@@ -19,7 +19,8 @@ import (
 func (a *app) privilegeCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "privilege", Short: "Privileges, user types and permissions"}
 	return group(cmd, a.privilegeList(), a.privilegeShow(), a.privilegeHolders(), a.privilegeAdd(), a.privilegeDescribe(), a.privilegeInclude(),
-		a.privilegeExclude(), a.privilegeRemove(), a.privilegePermissions(), a.privilegeTypes(), a.privilegeOverview())
+		a.privilegeExclude(), a.privilegeRemove(), a.privilegePermissions(), a.privilegeTypes(), a.privilegeOverview(),
+		a.privilegeRequests(), a.privilegeDecide())
 }
 
 func (a *app) privilegeList() *cobra.Command {
@@ -58,7 +59,7 @@ func (a *app) privilegeShow() *cobra.Command {
 			if p.Delegations > 0 {
 				delegations = strconv.Itoa(p.Delegations)
 			}
-			a.pairs("Name", p.Name, "Label", p.Label, "Description", p.Description, "Source", p.Source, "Client", p.ClientID,
+			a.pairs("Name", p.Name, "Label", p.Label, "Description", p.Description, "Source", p.Source, "Client", p.ClientID, "May be asked for", yes(p.Requestable),
 				"Includes", strings.Join(p.Includes, " "), "and with those", strings.Join(rest, " "), "Included by", strings.Join(p.IncludedBy, " "),
 				"Permissions", strings.Join(p.Own, " "), "and by what it includes", strings.Join(inherited, " "),
 				"User types", strings.Join(p.UserTypes, " "), "Required by clients", strings.Join(p.Required, " "), "Named as visible by clients", strings.Join(p.Visible, " "),
@@ -72,6 +73,14 @@ func (a *app) privilegeShow() *cobra.Command {
 	}
 	a.jsonFlag(cmd)
 	return cmd
+}
+
+// yes is "yes", or "" for what need not be said.
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return ""
 }
 
 func people(n int64) string {

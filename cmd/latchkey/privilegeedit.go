@@ -21,6 +21,7 @@ import (
 type privilegeTexts struct {
 	label, description string
 	labels, texts      []string // de=Label
+	requestable        bool
 }
 
 func (t *privilegeTexts) add(cmd *cobra.Command) {
@@ -29,6 +30,7 @@ func (t *privilegeTexts) add(cmd *cobra.Command) {
 	f.StringVar(&t.description, "description", "", "what it is for")
 	f.StringArrayVar(&t.labels, "text", nil, "the label in another language, as de=Helfer; de= takes it away; may be repeated")
 	f.StringArrayVar(&t.texts, "text-description", nil, "the description in another language, likewise")
+	f.BoolVar(&t.requestable, "requestable", false, "people may ask for it on their account page")
 }
 
 // apply writes what was said into p, and leaves the rest.
@@ -38,6 +40,9 @@ func (t *privilegeTexts) apply(cmd *cobra.Command, p *store.Privilege) error {
 	}
 	if cmd.Flags().Changed("description") {
 		p.Description = t.description
+	}
+	if cmd.Flags().Changed("requestable") {
+		p.Requestable = t.requestable
 	}
 	next := maps.Clone(p.Texts)
 	if next == nil {
@@ -150,8 +155,8 @@ func (a *app) privilegeDescribe() *cobra.Command {
 		Use: "describe NAME", Short: "Change what a privilege is called and said to be; its name in tokens stays", Args: args("NAME"),
 	}
 	cmd.RunE = a.console(func(ctx context.Context, c *server.Console, args []string) error {
-		if !slices.ContainsFunc([]string{"label", "description", "text", "text-description"}, cmd.Flags().Changed) {
-			return usagef("say what to change: --label, --description, --text, --text-description")
+		if !slices.ContainsFunc([]string{"label", "description", "text", "text-description", "requestable"}, cmd.Flags().Changed) {
+			return usagef("say what to change: --label, --description, --text, --text-description, --requestable")
 		}
 		var wrong error
 		err := c.Describe(ctx, actor, args[0], func(p *store.Privilege) error {

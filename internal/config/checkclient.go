@@ -29,7 +29,12 @@ func (r *reader) checkPrivileges() (known map[string]bool) {
 			r.warn(path, "belongs to the client %s, which is not in this file", show(owner))
 		}
 	}
-	_, err := privilege.NewGraph(r.definitions())
+	graph, err := privilege.NewGraph(r.definitions())
+	for _, name := range slices.Sorted(maps.Keys(r.cfg.Privileges)) {
+		if err == nil && r.cfg.Privileges[name].Requestable && !graph.CanAsk(name) {
+			r.problem(join(join("privileges", keyText(name)), "requestable"), "nobody asks for %s: cron is for machines, and who administers is chosen", name)
+		}
+	}
 	for _, err := range unjoin(err) {
 		var d *privilege.DefError
 		if !errors.As(err, &d) {

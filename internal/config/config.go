@@ -182,6 +182,8 @@ type Privilege struct {
 	Description string `yaml:"description"`
 	// Includes are the privileges that come with it.
 	Includes []string `yaml:"includes"`
+	// Requestable lets people ask for it on their account page; whoever could give it decides. Not for cron, nor for what brings admin.
+	Requestable bool `yaml:"requestable"`
 	// Texts are label and description in other languages.
 	Texts map[string]Text `yaml:"texts"`
 }

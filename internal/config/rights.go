@@ -25,7 +25,8 @@ type UserType struct {
 	ReadOnly bool `yaml:"readonly"`
 	// HiddenLanguages are left out of its pickers.
 	HiddenLanguages []string `yaml:"hidden_languages"`
-	// Mask are kinds of mail it does not get. Security notices cannot be masked.
+	// Mask are kinds of mail it does not get: privilege_request (somebody asks for what this person could give) and privilege_decision (what became of
+	// one's own request). Codes and notices about the safety of an account always come.
 	Mask []string `yaml:"mask_notifications"`
 	// Hide takes the type of this value out of the list, which one of the defaults or of the main file is; nothing else may stand beside it then.
 	Hide bool `yaml:"hide"`
@@ -81,9 +82,6 @@ func (t *UserType) plain() privilege.UserType {
 	return privilege.UserType{Value: t.Value, Names: t.Names, Text: t.Text, Texts: t.Texts, Privilege: t.Privilege, ReadOnly: t.ReadOnly,
 		HiddenLanguages: t.HiddenLanguages, Mask: t.Mask}
 }
-
-// Notifications are the kinds of mail that a type may be spared.
-var Notifications = []string{"digest", "request", "invite"}
 
 func (r *reader) checkRights(known map[string]bool) {
 	exists := func(p, name string) bool {
@@ -197,7 +195,7 @@ func (r *reader) checkTypes(known map[string]bool) {
 			r.problem(join(path, "value"), "%s is taken by user_types[%d]", r.show(join(path, "value"), t.Value), j)
 		}
 		at[t.Value] = i
-		r.list(join(path, "mask_notifications"), t.Mask, func(p, m string) { r.choice(p, m, Notifications...) })
+		r.list(join(path, "mask_notifications"), t.Mask, func(p, m string) { r.choice(p, m, privilege.Notices...) })
 		if !t.Hide {
 			continue
 		}

@@ -23,7 +23,7 @@ user_types:
     privilege: staff
     readonly: true
     hidden_languages: [fr, "no"]
-    mask_notifications: [digest, invite]
+    mask_notifications: [privilege_request, privilege_decision]
   - {value: "900", hide: true}
   - {value: "100", names: [user], text: Member, privilege: user}
   - {value: "000", names: [anonymous], text: Anonymous, readonly: true}
@@ -50,7 +50,7 @@ func TestUserTypes_OfTheFile(t *testing.T) {
 		t.Errorf("types are %s", got)
 	}
 	want := privilege.UserType{Value: "300", Names: []string{"helpdesk", "on"}, Text: "#1 desk", Texts: map[string]string{"de": "Kundendienst", "fr": "true"},
-		Privilege: "staff", ReadOnly: true, HiddenLanguages: []string{"fr", "no"}, Mask: []string{"digest", "invite"}}
+		Privilege: "staff", ReadOnly: true, HiddenLanguages: []string{"fr", "no"}, Mask: []string{"privilege_request", "privilege_decision"}}
 	if got := mustRead(t, rights).Types()[2]; !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v", got)
 	}
@@ -70,7 +70,7 @@ func TestTypeChanges(t *testing.T) {
 	}
 	want := []string{
 		"replaced 100 user: text: Member, by default User",
-		"added 300 helpdesk: names: helpdesk on; text: #1 desk; texts: de: Kundendienst, fr: true; privilege: staff; readonly: true; hidden_languages: fr no; mask_notifications: digest invite",
+		"added 300 helpdesk: names: helpdesk on; text: #1 desk; texts: de: Kundendienst, fr: true; privilege: staff; readonly: true; hidden_languages: fr no; mask_notifications: privilege_request privilege_decision",
 		"hidden 900 admin: ",
 		"added 950 root: names: root admin; text: Root: all; privilege: admin",
 	}

@@ -17,11 +17,14 @@ import (
 	"github.com/latchkey-idp/latchkey/store"
 )
 
+// Default is the Source.Kind of what everybody counts as who holds nothing else (R7).
+const Default = "default"
+
 // Source is the assignment that an answer rests on.
 type Source struct {
 	ID      string    `json:"id,omitempty"`
-	Kind    string    `json:"kind"`          // store.SourcePerson ...; "default" for what everybody counts as
-	Ref     string    `json:"ref,omitempty"` // connector, user type, invite
+	Kind    string    `json:"kind"`          // store.SourcePerson ..., or Default
+	Ref     string    `json:"ref,omitempty"` // connector, user type, invite, request
 	GivenBy string    `json:"given_by,omitempty"`
 	Reason  string    `json:"reason,omitempty"`
 	Since   time.Time `json:"since,omitzero"`
@@ -88,7 +91,7 @@ func Of(ctx context.Context, st *store.Store, userID string, at time.Time) (*Per
 func (p *Person) why(ds []privilege.Derivation) (list []Why) {
 	for _, d := range ds {
 		if d.Default {
-			list = append(list, Why{d.Path, Source{Kind: "default"}})
+			list = append(list, Why{d.Path, Source{Kind: Default}})
 			continue
 		}
 		i := slices.IndexFunc(p.rows, func(a store.Assignment) bool { return a.ID == d.Source.ID })

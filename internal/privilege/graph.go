@@ -265,6 +265,15 @@ func (g *Graph) Effective(hs []Holding, now time.Time) []string {
 	return g.list(sum)
 }
 
+// CanAsk says whether a privilege is one that people may be let ask for: cron is for machines, and who administers is chosen, so nothing
+// that brings admin is asked for.
+func (g *Graph) CanAsk(name string) bool {
+	if _, node := TypeOf(name); node || !g.Has(name) {
+		return false
+	}
+	return !HasAny(g.Closure(name), Cron, Admin)
+}
+
 // scratch is a row of zeroes: few, which costs no allocation, where the privileges fit.
 func (g *Graph) scratch(few *[4]uint64) []uint64 {
 	if g.words <= len(few) {

@@ -17,7 +17,7 @@ type UserType struct {
 	ReadOnly  bool   // sees what it may see and changes nothing
 
 	HiddenLanguages []string // left out of pickers
-	Mask            []string // kinds of mail it does not get; security notices cannot be masked
+	Mask            []string // kinds of mail it does not get, of Notices
 }
 
 // Name is the claim user_type.
@@ -27,6 +27,15 @@ func (t UserType) Name() string {
 	}
 	return t.Names[0]
 }
+
+// Kinds of mail that a type may be spared (R87).
+const (
+	NoticeRequest  = "privilege_request"  // somebody asks for a privilege that this person could give
+	NoticeDecision = "privilege_decision" // what became of one's own request
+)
+
+// Notices lists them. Mail that the safety of an account rests on (a code, somebody else's use of an address) is not among them.
+var Notices = []string{NoticeRequest, NoticeDecision}
 
 // Types that every installation has, by name.
 const (

@@ -35,6 +35,7 @@ type Privilege struct {
 	ClientID    string       `json:"client_id,omitempty"`
 	Includes    []string     `json:"includes"`
 	Holders     int64        `json:"holders"` // people who were given it themselves, and hold it now
+	Requestable bool         `json:"requestable"`
 }
 
 // PrivilegeDetail is all there is to say about one.
@@ -63,7 +64,7 @@ func privilegeOf(p store.Privilege, counts map[string]int64) Privilege {
 	if in == nil {
 		in = []string{}
 	}
-	return Privilege{p.Name, p.Label, p.Description, p.Texts, p.Source, p.BuiltIn, p.ClientID, in, counts[p.Name]}
+	return Privilege{p.Name, p.Label, p.Description, p.Texts, p.Source, p.BuiltIn, p.ClientID, in, counts[p.Name], p.Requestable}
 }
 
 // Privileges lists all, in the order of their names.
@@ -283,7 +284,7 @@ func (d *Desk) effective(ctx context.Context, userID string) ([]string, error) {
 	return m.Effective(l, store.At(d.Store.Clock())), nil
 }
 
-// Describe changes label, description and translations by change, which gets the row as it is.
+// Describe changes label, description, translations and whether people may ask for it by change, which gets the row as it is.
 func (d *Desk) Describe(ctx context.Context, actor, name string, change func(p *store.Privilege) error) error {
 	return d.Store.Tx(ctx, func(ctx context.Context) error {
 		p, err := d.privilege(ctx, name)
@@ -296,7 +297,10 @@ func (d *Desk) Describe(ctx context.Context, actor, name string, change func(p *
 		if err := change(p); err != nil {
 			return err
 		}
-		return d.Store.DescribePrivilege(ctx, actor, name, p.Label, p.Description, p.Texts, "")
+		if err := d.Store.DescribePrivilege(ctx, actor, name, p.Label, p.Description, p.Texts, ""); err != nil {
+			return err
+		}
+		return d.Store.SetRequestable(ctx, actor, name, p.Requestable)
 	})
 }
 

@@ -149,8 +149,8 @@ func sameMetadata(a, b store.ClientMetadata) bool {
 }
 
 // syncPrivileges creates what the file defines and is not there, brings labels and descriptions up to date, then sets what each
-// includes. One that left the file stays, now an administrator's to change: people may hold it, and a role that vanishes with a line of
-// text would be a surprise.
+// includes and whether people may ask for it. One that left the file stays, now an administrator's to change: people may hold it, and a role that
+// vanishes with a line of text would be a surprise.
 func syncPrivileges(ctx context.Context, st *store.Store, file map[string]config.Privilege) error {
 	rows, err := st.Privileges(ctx)
 	if err != nil {
@@ -192,11 +192,18 @@ func syncPrivileges(ctx context.Context, st *store.Store, file map[string]config
 		}
 	}
 	for _, name := range names { // all exist now, so that one may include another that comes later
-		if sameNames(have[name].Includes, file[name].Includes) {
+		if !sameNames(have[name].Includes, file[name].Includes) {
+			if err := st.SetIncludes(ctx, actorSystem, name, file[name].Includes); err != nil {
+				return fmt.Errorf("server: privilege %s: includes: %w", name, err)
+			}
+		}
+	}
+	for _, name := range names { // what each brings is settled
+		if file[name].Requestable == have[name].Requestable {
 			continue
 		}
-		if err := st.SetIncludes(ctx, actorSystem, name, file[name].Includes); err != nil {
-			return fmt.Errorf("server: privilege %s: includes: %w", name, err)
+		if err := st.SetRequestable(ctx, actorSystem, name, file[name].Requestable); err != nil {
+			return fmt.Errorf("server: privilege %s: requestable: %w", name, err)
 		}
 	}
 	return nil

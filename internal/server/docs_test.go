@@ -363,7 +363,7 @@ func TestDocs_WorkedExample(t *testing.T) {
 				t.Errorf("%s:\n got %v\nshow %v", name, got, want)
 			}
 		}
-		if page := b.Get(idp.Issuer + "/account"); !strings.Contains(page.Body, "Staff → Moderator → Helper") {
+		if page := b.Get(idp.Issuer + "/account/privileges"); !strings.Contains(page.Body, "Staff → Moderator → Helper") {
 			t.Errorf("the account page does not say why: %s", page)
 		}
 		// What she may do in Latchkey is as the page says, and in no token.

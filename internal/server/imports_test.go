@@ -17,13 +17,14 @@ const module = "github.com/latchkey-idp/latchkey/"
 // Leaves know nothing of ours; provider and login meet in internal/server and nowhere else.
 var mayImport = map[string][]string{
 	"cmd/latchkey":       {"connectors/connectortest", "internal/config", "internal/explain", "internal/rights", "internal/server", "internal/sampleapp", "store"},
-	"admin":              {"login/session", "internal/explain", "internal/privilege", "internal/rights", "internal/web", "templates", "store"},
+	"admin":              {"login/session", "internal/explain", "internal/requests", "internal/privilege", "internal/rights", "internal/web", "templates", "store"},
+	"internal/requests":  {"internal/privilege", "store", "templates"},
 	"internal/rights":    {"internal/config", "internal/privilege", "store"},
-	"internal/server":    {"internal/rights", "admin", "connectors", "internal/config", "internal/delivery", "internal/explain", "internal/notify", "internal/privilege", "internal/web", "login", "login/password", "login/session", "login/throttle", "provider", "store", "templates"},
+	"internal/server":    {"internal/requests", "internal/rights", "admin", "connectors", "internal/config", "internal/delivery", "internal/explain", "internal/notify", "internal/privilege", "internal/web", "login", "login/password", "login/session", "login/throttle", "provider", "store", "templates"},
 	"internal/sampleapp": {"relying"},
 	"relying":            {"internal/privilege"},
 	"provider":           {"login/session", "internal/web", "internal/privilege", "templates", "store"},
-	"login":              {"connectors", "login/session", "login/password", "login/throttle", "internal/web", "internal/privilege", "templates", "store"},
+	"login":              {"connectors", "login/session", "login/password", "login/throttle", "internal/explain", "internal/privilege", "internal/requests", "internal/web", "templates", "store"},
 	"login/session":      {"internal/web", "store"},
 	"login/throttle":     {"store"},
 	"internal/web":       {"templates", "store"},

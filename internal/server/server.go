@@ -27,6 +27,7 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/config"
 	"github.com/latchkey-idp/latchkey/internal/delivery"
 	"github.com/latchkey-idp/latchkey/internal/privilege"
+	"github.com/latchkey-idp/latchkey/internal/requests"
 	"github.com/latchkey-idp/latchkey/internal/web"
 	"github.com/latchkey-idp/latchkey/login"
 	"github.com/latchkey-idp/latchkey/login/password"
@@ -81,6 +82,7 @@ type Server struct {
 	provider  *provider.Provider
 	login     *login.Login
 	admin     *admin.Admin
+	requests  *requests.Desk
 	delivery  *delivery.Worker // nil = nothing is sent: there is no mail, or it stays to be looked at
 	metrics   *metrics
 	ready     *readiness
@@ -195,8 +197,10 @@ func (s *Server) build(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	s.requests = &requests.Desk{Store: s.store, Templates: s.templates, Mail: s.codeKey() != nil}
 	s.login, err = login.New(login.Config{
-		Issuer: s.issuer, Connectors: ups, Seal: s.master.Seal, Open: s.master.Open, CodeKey: s.codeKey(),
+		Requests: s.requests,
+		Issuer:   s.issuer, Connectors: ups, Seal: s.master.Seal, Open: s.master.Open, CodeKey: s.codeKey(),
 		Observe: func(connector, result string) { s.metrics.answers.WithLabelValues(connector, result).Inc() },
 		Store:   s.store, Mux: s.mux, Sessions: s.sessions, Passwords: s.passwords, Limiter: limiter, Templates: s.templates, Logger: s.log, Now: s.now,
 		Administers: s.guard.Any,
@@ -292,6 +296,9 @@ func (s *Server) Store() *store.Store { return s.store }
 
 // Provider is the protocol engine.
 func (s *Server) Provider() *provider.Provider { return s.provider }
+
+// Requests is where privileges are asked for, and given or not.
+func (s *Server) Requests() *requests.Desk { return s.requests }
 
 // Mux holds the routes.
 func (s *Server) Mux() *web.Mux { return s.mux }

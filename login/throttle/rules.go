@@ -86,6 +86,19 @@ func messageFrom(sent int64) time.Duration {
 	return min(time.Second<<min(sent-50, 20), time.Hour)
 }
 
+// askWindow and askMost: ten requests of one person, then none for a day. Each is a mail to several people.
+const (
+	askWindow = 24 * time.Hour
+	askMost   = 10
+)
+
+func asked(n int64) time.Duration {
+	if n < askMost {
+		return 0
+	}
+	return askWindow
+}
+
 // decide is pure: how long until every counter is content.
 func decide(rules []rule, counters map[string]store.Throttle, now time.Time) time.Duration {
 	wait := time.Duration(0)

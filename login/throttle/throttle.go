@@ -96,6 +96,11 @@ func (l *Limiter) Message(ctx context.Context, a Attempt) (wait time.Duration, e
 	})
 }
 
+// Ask says whether a person may ask for one more privilege. As with Message, wait 0 means that it is counted.
+func (l *Limiter) Ask(ctx context.Context, userID string) (wait time.Duration, err error) {
+	return l.take(ctx, []rule{{l.mac("ask", userID), askWindow, true, asked}})
+}
+
 // take asks every counter, and counts.
 func (l *Limiter) take(ctx context.Context, rules []rule) (wait time.Duration, err error) {
 	names := make([]string, len(rules))

@@ -384,6 +384,54 @@ func TestConfig(t *testing.T) {
 }
 
 // TestMessage: to one address and from one network only so many, whoever asks; waiting gives the next one; nothing is given back.
+// TestAsk: ten, then none until a day has passed, and nobody else waits for it; of many at once no more than ten.
+func TestAsk(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, l *Limiter, c *clock, _ *store.Store) {
+		ask := func(who string) time.Duration {
+			t.Helper()
+			wait, err := l.Ask(t.Context(), who)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return wait
+		}
+		for i := range 10 {
+			if wait := ask("ada"); wait != 0 {
+				t.Errorf("request %d waits %s", i+1, wait)
+			}
+			c.forward(time.Minute)
+		}
+		if wait := ask("ada"); wait != 24*time.Hour-time.Minute {
+			t.Errorf("the eleventh waits %s", wait)
+		}
+		c.forward(24*time.Hour - time.Minute - time.Millisecond)
+		if wait := ask("ada"); wait != time.Millisecond {
+			t.Errorf("a moment before: %s", wait)
+		}
+		if ask("bob") != 0 {
+			t.Error("somebody else waits")
+		}
+		c.forward(time.Millisecond)
+		if ask("ada") != 0 {
+			t.Error("waits after a day")
+		}
+		var free atomic.Int64
+		var wg sync.WaitGroup
+		for range 30 {
+			wg.Go(func() {
+				if wait, err := l.Ask(t.Context(), "eve"); err == nil && wait == 0 {
+					free.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if n := free.Load(); n > 10 || n == 0 {
+			t.Errorf("%d of 30 at once", n)
+		}
+	})
+}
+
 func TestMessage(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, l *Limiter, c *clock, _ *store.Store) {
