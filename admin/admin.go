@@ -17,6 +17,7 @@ import (
 	"net/http"
 
 	"github.com/latchkey-idp/latchkey/internal/privilege"
+	"github.com/latchkey-idp/latchkey/internal/requests"
 	"github.com/latchkey-idp/latchkey/internal/rights"
 	"github.com/latchkey-idp/latchkey/internal/web"
 	"github.com/latchkey-idp/latchkey/login/session"
@@ -30,6 +31,8 @@ type Config struct {
 	Mux   *web.Mux
 	Guard *Guard
 	Desk  *rights.Desk
+	// Requests is where requests for privileges are decided.
+	Requests *requests.Desk
 	// Confirmed says whether the person of a request showed who they are a moment ago; when not it answers, and leads back to place later.
 	Confirmed func(w http.ResponseWriter, r *http.Request, place string) (bool, error)
 	// Preview computes what a sign-in would lead to: ErrNoUser, ErrNoClient.
@@ -52,7 +55,7 @@ type Admin struct {
 
 // New checks the configuration.
 func New(c Config) (*Admin, error) {
-	if c.Store == nil || c.Mux == nil || c.Guard == nil || c.Desk == nil || c.Confirmed == nil || c.Preview == nil || c.PastToken == nil || c.Label == nil || c.Logger == nil {
+	if c.Store == nil || c.Mux == nil || c.Guard == nil || c.Desk == nil || c.Requests == nil || c.Confirmed == nil || c.Preview == nil || c.PastToken == nil || c.Label == nil || c.Logger == nil {
 		return nil, errors.New("admin: a field of Config is missing")
 	}
 	return &Admin{c: c, store: c.Store, mux: c.Mux, guard: c.Guard, desk: c.Desk}, nil
@@ -76,6 +79,9 @@ func (a *Admin) Mount() {
 	for what, h := range map[string]web.Handler{"give": a.give, "take": a.take, "type": a.setType} {
 		a.mux.Page("POST /admin/users/{id}/"+what, web.Needs("users.privileges"), a.confirmed("/admin/users/{id}", h))
 	}
+
+	a.mux.Page("GET "+requests.QueuePath, web.Needs("requests.view"), a.requests)
+	a.mux.Page("POST "+requests.QueuePath+"/{id}", web.Needs("requests.decide"), a.confirmed(requests.QueuePath, a.decide))
 
 	a.mux.Page("GET /admin/explain", web.Needs("explain.view"), a.explain)
 	a.mux.Page("POST /admin/explain", web.Needs("explain.view"), a.explainToken)
@@ -104,6 +110,7 @@ func actor(ctx context.Context) *store.User {
 // sections are those of the menu, in its order, with the page each begins at.
 var sections = []struct{ key, url, action string }{
 	{"users", "/admin/users", "users.view"},
+	{"requests", requests.QueuePath, "requests.view"},
 	{"privileges", "/admin/privileges", "privileges.view"},
 	{"explain", "/admin/explain", "explain.view"},
 }
@@ -117,7 +124,13 @@ func (a *Admin) base(w http.ResponseWriter, r *http.Request, section string) (te
 			return p, err
 		}
 		if ok {
-			p.Sections = append(p.Sections, templates.AdminSection{Key: s.key, URL: s.url, Current: s.key == section})
+			waiting := 0
+			if s.key == "requests" {
+				if waiting, err = a.store.CountOpenRequests(r.Context(), actor(r.Context()).ID, mostWaiting); err != nil {
+					return p, err
+				}
+			}
+			p.Sections = append(p.Sections, templates.AdminSection{Key: s.key, URL: s.url, Current: s.key == section, Waiting: waiting})
 		}
 	}
 	if done := r.URL.Query().Get("done"); doneTexts[done] {
@@ -127,7 +140,7 @@ func (a *Admin) base(w http.ResponseWriter, r *http.Request, section string) (te
 }
 
 // doneTexts are what a page may say of what was done before it.
-var doneTexts = map[string]bool{"created": true, "changed": true, "deleted": true, "saved": true, "given": true, "taken": true, "type": true}
+var doneTexts = map[string]bool{"created": true, "changed": true, "deleted": true, "saved": true, "given": true, "taken": true, "type": true, "approved": true, "refused": true}
 
 // home is GET /admin. Whoever has no page there is told so.
 func (a *Admin) home(w http.ResponseWriter, r *http.Request) error {

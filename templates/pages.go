@@ -15,8 +15,8 @@ func pages() []Page {
 		&HomePage{}, &SetupPage{}, &LoginPage{}, &NewPasswordPage{}, &ConsentPage{}, &LogoutPage{}, &LoggedOutPage{},
 		&ErrorPage{}, &AccountPage{}, &FormPostPage{}, &OutboxPage{},
 		&LinkPage{}, &CompletePage{}, &CodePage{}, &ConnectionsPage{}, &GoPage{}, &DeletionPage{},
+		&AccountPrivilegesPage{}, &RequestsPage{},
 		&AdminPage{}, &PrivilegesPage{}, &NewPrivilegePage{}, &PrivilegePage{}, &ReviewPage{}, &RightsPage{}, &UsersPage{}, &UserPage{}, &ExplainPage{}, &PreviewPage{},
-		&AccountPrivilegesPage{},
 	}
 }
 

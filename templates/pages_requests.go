@@ -52,3 +52,62 @@ type RequestedLine struct {
 	Decided, State  string // when and what became of it: a time, and a text
 	Good            bool
 }
+
+// RequestsPage is /admin/privilege-requests. Its forms: POST /admin/privilege-requests/{id} with decision (approve or refuse), note, until and after.
+type RequestsPage struct {
+	Admin
+	FormErrors        // of the form of Wrong, or of none that is there any more
+	Wrong      string // id of the request whose form came back
+	List       []RequestLine
+	After      string // the page this is, "" = the first
+	More       string // the next page, "" = none
+	Decide     bool   // the reader may
+	Users      bool   // the reader may see people's pages
+}
+
+func (*RequestsPage) file() string { return "admin_requests.html" }
+
+// RequestLine is somebody's request.
+type RequestLine struct {
+	PrivilegeName
+	ID                    string
+	Person                PersonLine
+	Gains                 []string // what comes with it and the person does not hold yet
+	Reason                string
+	Asked, Ends           string
+	Decision, Note, Until string // as chosen and typed
+}
+
+// Inputs are the fields of a request's form.
+func (p *RequestsPage) Inputs(l RequestLine) []Input {
+	var e FormErrors
+	if l.ID == p.Wrong {
+		e = p.FormErrors
+	}
+	return []Input{
+		p.input(Input{ID: "note-" + l.ID, Name: "note", Type: "text", Value: l.Note, Label: p.T("asking.queue_note"), Hint: p.T("asking.queue_note_hint"), Optional: true}, &e),
+		p.input(Input{ID: "until-" + l.ID, Name: "until", Type: "date", Value: l.Until, Label: p.T("admin.give_until"), Hint: p.T("admin.give_until_hint"), Optional: true}, &e),
+	}
+}
+
+// Missing says that nothing was chosen in a request's form, "" where that is not so.
+func (p *RequestsPage) Missing(l RequestLine) string {
+	if key := p.Fields["decision"]; key != "" && l.ID == p.Wrong {
+		return p.args(key, p.Args)
+	}
+	return ""
+}
+
+// Shown says whether a request's form is open.
+func (p *RequestsPage) Shown(l RequestLine) bool { return l.ID == p.Wrong }
+
+// Summary of what is wrong.
+func (p *RequestsPage) Summary() Summary {
+	var inputs []Input
+	for _, l := range p.List {
+		if l.ID == p.Wrong {
+			inputs = append([]Input{{ID: "approve-" + l.ID, Name: "decision", Error: p.Missing(l)}}, p.Inputs(l)...)
+		}
+	}
+	return p.summary("error-summary", &p.FormErrors, inputs)
+}

@@ -13,7 +13,7 @@ import (
 // openAdmin builds the pages of administration.
 func (s *Server) openAdmin(context.Context) (err error) {
 	s.admin, err = admin.New(admin.Config{
-		Store: s.store, Mux: s.mux, Guard: s.guard, Desk: &rights.Desk{Store: s.store, File: s.config}, Logger: s.log,
+		Store: s.store, Mux: s.mux, Guard: s.guard, Desk: &rights.Desk{Store: s.store, File: s.config}, Requests: s.requests, Logger: s.log,
 		Confirmed: s.login.Confirmed, Label: s.login.Label, Preview: s.preview, PastToken: s.pastToken,
 	})
 	return err

@@ -396,3 +396,196 @@ func TestRequestsInChromium(t *testing.T) {
 		})
 	}
 }
+
+// queue is the administrators' page of requests.
+func queue(idp *testidp.IDP, b *testidp.Browser) *testidp.Page {
+	return b.Get(idp.Issuer + "/admin/privilege-requests")
+}
+
+// TestStory_Queue: whoever could give it finds the request in their queue, with what it brings, and decides there; nobody else sees or counts it.
+func TestStory_Queue(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, engine string) {
+		idp := testidp.Start(t, testidp.Options{Engine: engine, Config: requesting})
+		boss := idp.User(testidp.Person{GivenName: "Bea", FamilyName: "Boss", Privileges: []string{"admin"}})
+		lead := idp.User(testidp.Person{GivenName: "Lea", Privileges: []string{"lead"}})
+		worker := idp.User(testidp.Person{Privileges: []string{"staff"}})
+		ada := idp.User(testidp.Person{GivenName: "Ada", FamilyName: "Lovelace", Email: "ada@example.com"})
+		bob := idp.User(testidp.Person{GivenName: "Bob", Privileges: []string{"trainer"}}) // who holds more than the lead
+		a, l := desk(idp, ada), desk(idp, lead)
+		askFor(idp, a, "staff", "For the <fair>").Want(200, "privileges-open")
+		askFor(idp, desk(idp, bob), "helper", "").Want(200, "privileges-open")
+		first, second := requestsOf(t, idp, ada)[0].ID, requestsOf(t, idp, bob)[0].ID
+
+		page := queue(idp, l).Want(200, "requests-list")
+		if text := page.Text("request-" + first); !strings.Contains(text, "Ada Lovelace") || !strings.Contains(text, "Reason: For the <fair>") || !strings.Contains(text, "It brings besides: Helper") {
+			t.Errorf("the request: %s", text)
+		}
+		if page.Has("request-"+second) || !strings.Contains(page.Text("menu-requests"), "1") {
+			t.Errorf("the lead sees %s, and of the menu %s", page.Text("requests-list"), page.Text("menu-requests"))
+		}
+		if page := queue(idp, desk(idp, boss)).Want(200, "requests-list"); !page.Has("request-"+second) || !strings.Contains(page.Text("menu-requests"), "2") {
+			t.Errorf("an administrator sees %s", page.Text("requests-list"))
+		}
+		for _, who := range []testidp.Person{worker, ada} {
+			if p := queue(idp, desk(idp, who)); p.Status != http.StatusForbidden || strings.Contains(p.Body, "Lovelace (") {
+				t.Errorf("somebody else: %s", p)
+			}
+		}
+
+		// What is not filled in well comes back, with the rest.
+		page = l.Submit(page, "send-"+first, map[string]string{"approve-" + first: "on", "note-" + first: "For now", "until-" + first: "2001-01-01"}).Want(422, "until-"+first+"-error")
+		if page.Attr("note-"+first, "value") != "For now" {
+			t.Error("the note is gone")
+		}
+		page = l.Submit(page, "send-"+first, map[string]string{"refuse-" + first: "on", "note-" + first: strings.Repeat("ä", 501)}).Want(422, "note-"+first+"-error")
+		until := idp.Now().UTC().AddDate(0, 0, 3)
+		done := l.Submit(page, "send-"+first, map[string]string{"approve-" + first: "on", "note-" + first: "For the fair", "until-" + first: until.Format(time.DateOnly)}).Want(200, "admin-done")
+		if !done.Has("requests-none") {
+			t.Error("what is decided is still there")
+		}
+		got := requestsOf(t, idp, ada)[0]
+		end := time.Date(until.Year(), until.Month(), until.Day()+1, 0, 0, 0, 0, time.UTC)
+		if got.Decision != store.RequestApproved || got.DecidedBy != lead.ID || got.Note != "For the fair" || !got.Until.Equal(end) {
+			t.Errorf("%+v, want until %v", got, end)
+		}
+		if text := a.Get(idp.Issuer + "/account/privileges").Text("privileges-held"); !strings.Contains(text, "Helper") || !strings.Contains(text, "Given by Lea") {
+			t.Errorf("the person holds %s", text)
+		}
+		// A page that was open elsewhere decides nothing any more.
+		l.Submit(page, "send-"+first, map[string]string{"refuse-" + first: "on", "note-" + first: ""}).Want(409, "error-summary")
+		if got := requestsOf(t, idp, ada)[0]; got.Decision != store.RequestApproved {
+			t.Error("refused after it was approved")
+		}
+		b := desk(idp, boss)
+		page = queue(idp, b).Want(200, "requests-list")
+		b.Submit(page, "send-"+second, map[string]string{"refuse-" + second: "on", "note-" + second: "no"}).Want(200, "admin-done")
+		if got := requestsOf(t, idp, bob)[0]; got.Decision != store.RequestRefused || got.Note != "no" {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+// TestSec_G1_QueueDecidesWithinPower: whatever address a form is sent to, nobody decides what they could not give, nor their own; nothing is written.
+func TestSec_G1_QueueDecidesWithinPower(t *testing.T) {
+	t.Parallel()
+	idp := testidp.Start(t, testidp.Options{Config: func(c *config.Config) {
+		requesting(c)
+		c.Privileges["other"] = config.Privilege{Label: "Other", Requestable: true}
+		c.UserTypes = append(c.UserTypes, config.UserType{Value: "860", Names: []string{"auditor"}, Text: "Auditor", Privilege: "admin", ReadOnly: true})
+	}})
+	boss, lead := idp.User(testidp.Person{Privileges: []string{"admin"}}), idp.User(testidp.Person{Privileges: []string{"lead"}})
+	auditor, ada, bob := idp.User(testidp.Person{UserType: "860"}), idp.User(testidp.Person{}), idp.User(testidp.Person{Privileges: []string{"trainer"}})
+	a := desk(idp, ada)
+	askFor(idp, a, "other", "").Want(200, "privileges-open")
+	askFor(idp, a, "staff", "").Want(200, "privileges-open")
+	askFor(idp, desk(idp, bob), "helper", "").Want(200, "privileges-open")
+	askFor(idp, desk(idp, lead), "other", "").Want(200, "privileges-open")
+	l := desk(idp, lead)
+	page := queue(idp, l).Want(200, "requests-list")
+	before, err := idp.Store.AuditEntries(context.Background(), 0, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	form := page.FormOf("send-" + requestsOf(t, idp, ada)[0].ID)
+	for name, id := range map[string]string{"what they lack": requestsOf(t, idp, ada)[1].ID, "of who holds more": requestsOf(t, idp, bob)[0].ID, "their own": requestsOf(t, idp, lead)[0].ID} {
+		for _, decision := range []string{"approve", "refuse"} {
+			f := *form
+			f.Action = idp.Issuer + "/admin/privilege-requests/" + id
+			f.Values.Set("decision", decision)
+			if p := l.SendForm(page, &f); p.Status != http.StatusForbidden {
+				t.Errorf("%s, %s: %s", name, decision, p)
+			}
+		}
+	}
+	for name, change := range map[string]func(f *testidp.Form){
+		"no decision": func(f *testidp.Form) { f.Values.Del("decision") },
+		"odd":         func(f *testidp.Form) { f.Values.Set("decision", "both") },
+	} {
+		f := *form
+		change(&f)
+		if p := l.SendForm(page, &f); p.Status != http.StatusUnprocessableEntity || !p.Has("error-summary") {
+			t.Errorf("%s: %s", name, p)
+		}
+	}
+	for _, id := range []string{"nothing", "a%00b", "%ff"} {
+		f := *form
+		f.Values.Set("decision", "approve")
+		f.Action = idp.Issuer + "/admin/privilege-requests/" + id
+		if p := l.SendForm(page, &f); p.Status != http.StatusNotFound && p.Status != http.StatusBadRequest {
+			t.Errorf("%s: %s", id, p)
+		}
+	}
+	// Somebody read-only sees the queue and no form in it, and is refused without one.
+	r := desk(idp, auditor)
+	seen := queue(idp, r).Want(200, "requests-list")
+	id := requestsOf(t, idp, ada)[0].ID
+	if seen.Has("send-" + id) {
+		t.Error("a read-only person is offered a decision")
+	}
+	f := *r.Get(idp.Issuer + "/account").Form("sign-out-form")
+	f.Action = idp.Issuer + "/admin/privilege-requests/" + id
+	f.Values.Set("decision", "approve")
+	if p := r.SendForm(seen, &f); p.Status != http.StatusForbidden {
+		t.Errorf("a read-only person approved: %s", p)
+	}
+	after, err := idp.Store.AuditEntries(context.Background(), 0, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(after) != len(before) {
+		t.Errorf("%d entries of what was refused", len(after)-len(before))
+	}
+	for _, who := range []testidp.Person{ada, bob, lead} {
+		for _, q := range requestsOf(t, idp, who) {
+			if q.Decision != "" {
+				t.Errorf("decided: %+v", q)
+			}
+		}
+	}
+	// The administrator may, of each but their own.
+	b := desk(idp, boss)
+	page = queue(idp, b)
+	b.Submit(page, "send-"+requestsOf(t, idp, lead)[0].ID, map[string]string{"approve-" + requestsOf(t, idp, lead)[0].ID: "on"}).Want(200, "admin-done")
+}
+
+// TestQueueInChromium: the queue in a real browser, with and without scripts, held against WCAG 2.2 AA.
+func TestQueueInChromium(t *testing.T) {
+	t.Parallel()
+	for name, scripts := range map[string]bool{"scripts": true, "no scripts": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			idp := testidp.Start(t, testidp.Options{Plain: true, Config: requesting})
+			boss := idp.User(testidp.Person{Username: "bea", Privileges: []string{"admin"}})
+			ada := idp.User(testidp.Person{GivenName: "Ada", FamilyName: "Lovelace", Email: "ada@example.com"})
+			for _, p := range []string{"helper", "staff"} {
+				if _, err := idp.Store.AskPrivilege(context.Background(), ada.ID, p, "For the fair"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			id := requestsOf(t, idp, ada)[0].ID
+			c := newChrome(t, scripts)
+			look := func(name string) {
+				if scripts {
+					c.look(name)
+				}
+			}
+			c.open(idp.Issuer+"/login", "login-title")
+			c.fill("login-identifier", boss.Username)
+			c.fill("login-password", testidp.DefaultPassword)
+			c.click("login-submit", "account-title")
+			c.open(idp.Issuer+"/admin/privilege-requests", "requests-list")
+			look("queue")
+			c.click("decide-"+id, "send-"+id)
+			c.click("send-"+id, "error-summary")
+			look("queue-wrong")
+			c.do(chromedp.Click(chromedp.ID("approve-" + id)))
+			c.fill("note-"+id, "Until the fair.")
+			c.click("send-"+id, "admin-done")
+			look("queue-done")
+			if got := requestsOf(t, idp, ada)[0]; got.Decision != store.RequestApproved || got.Note != "Until the fair." {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+}

@@ -22,6 +22,8 @@ var address = map[string]string{
 	"/account/connections":                    "/account/connections",
 	"/account/connections/{connector}/link":   "/account/connections/oidc/link",
 	"/account/connections/{id}/unlink":        "/account/connections/x/unlink",
+	"/admin/privilege-requests":               "/admin/privilege-requests",
+	"/admin/privilege-requests/{id}":          "/admin/privilege-requests/x",
 	"/account/privileges":                     "/account/privileges",
 	"/account/privileges/request":             "/account/privileges/request",
 	"/account/privileges/withdraw":            "/account/privileges/withdraw",
