@@ -368,6 +368,11 @@ func TestSec_C4_FormsNeedTheirTokenAndOrigin(t *testing.T) {
 		"/account/sessions/end":        {"id": {sessions[0].ID}},
 		"/account/sessions/end-others": {},
 		"/account/apps/remove":         {"client_id": {"app"}},
+		"/account/act":                 {"authority": {"x"}},
+		"/account/act/stop":            {},
+		"/account/authorities":         {"days": {"7"}},
+		"/account/authorities/end":     {"id": {"x"}},
+		"/authority/x":                 {},
 		"/preferences":                 {"lang": {"de"}, "back": {"/"}},
 	}
 	seen := 0

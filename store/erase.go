@@ -19,9 +19,9 @@ const (
 	closeDeletions     = `UPDATE pending SET state = 'done', user_id = '' WHERE user_id = ? AND user_id <> '' AND kind = 'deletion'`
 )
 
-// EraseUser takes everything personal away for good: profile, address, number, credentials, links, mail, consents, privileges, sessions and grants. The row
-// stays as a tombstone, so that the id is never anybody else's; address and username are free. A request to delete data that waited for it is
-// done. ErrNotFound, ErrForbidden for oneself and for somebody who holds more, ErrLastAdmin. Audited, without what was erased.
+// EraseUser takes everything personal away for good: profile, address, number, credentials, links, mail, consents, privileges, authorities, sessions
+// and grants. The row stays as a tombstone, so that the id is never anybody else's; address and username are free. A request to delete data that
+// waited for it is done. ErrNotFound, ErrForbidden for oneself and for somebody who holds more, ErrLastAdmin. Audited, without what was erased.
 func (s *Store) EraseUser(ctx context.Context, actor, id string) error {
 	if actor == id {
 		return fmt.Errorf("store: erase oneself: %w", ErrForbidden)
@@ -48,6 +48,9 @@ func (s *Store) EraseUser(ctx context.Context, actor, id string) error {
 				}
 			}
 			if _, err := s.exec(ctx, endAssignmentsHeld, now, actor, id); err != nil {
+				return err
+			}
+			if err := s.endAuthoritiesOf(ctx, actor, id); err != nil {
 				return err
 			}
 			if err := s.endAccess(ctx, id, "", "user erased"); err != nil {

@@ -49,6 +49,11 @@ func TestEveryLookupHasAnIndex(t *testing.T) {
 		"privilegeNamed": privilegeNamed, "endPower": endPower, "setUserType": setUserType, "endTypeOf": endTypeOf, "usersOfType": usersOfType,
 		"typeUntyped": typeUntyped, "nameUntyped": nameUntyped, "eraseUser": eraseUser, "deleteConsentsOf": deleteConsentsOf,
 		"deleteIdentitiesOf": deleteIdentitiesOf, "endAssignmentsHeld": endAssignmentsHeld, "closeDeletions": closeDeletions,
+		"authoritiesLive": authoritiesLive, "authorityByID": authorityByID, "authorityByLink": authorityByLink, "takeAuthority": takeAuthority,
+		"endAuthority": endAuthority, "authoritiesGiven": authoritiesGiven, "authoritiesTaken": authoritiesTaken,
+		"endAuthoritiesGiven": endAuthoritiesGiven, "endAuthoritiesTaken": endAuthoritiesTaken, "endAuthoritiesClient": endAuthoritiesClient,
+		"moveUpstream": moveUpstream, "dropMoved": dropMoved, "endActing": endActing, "revokeActed": revokeActed, "revokeActedOf": revokeActedOf,
+		"revokeGrantsBy": revokeGrantsBy,
 	}
 	for _, p := range purges(s.Now(), s.conf) {
 		queries["purge "+p.table+" "+p.over] = p.query()
@@ -63,7 +68,7 @@ func TestEveryLookupHasAnIndex(t *testing.T) {
 			case strings.HasPrefix(step, "SCAN"), strings.Contains(step, "AUTOMATIC"),
 				strings.Contains(step, "TEMP B-TREE") && name != "assignments" && name != "grantsOf" && name != "sessionsOf" && name != "identitiesOf" &&
 					name != "adminCount" && name != "leaseMessages" && name != "assignmentsHeld" && name != "holdersOf" &&
-					name != "identitiesByEmail" && name != "eventsOf" && name != "messages": // few rows of one person, sorted
+					name != "identitiesByEmail" && name != "eventsOf" && name != "authoritiesGiven" && name != "authoritiesTaken" && name != "messages": // few rows of one person, sorted
 				t.Errorf("%s: %s\n%s", name, step, q)
 			}
 		}

@@ -15,6 +15,7 @@ func pages() []Page {
 		&HomePage{}, &SetupPage{}, &LoginPage{}, &NewPasswordPage{}, &ConsentPage{}, &LogoutPage{}, &LoggedOutPage{},
 		&ErrorPage{}, &AccountPage{}, &FormPostPage{}, &OutboxPage{},
 		&LinkPage{}, &CompletePage{}, &CodePage{}, &ConnectionsPage{}, &GoPage{}, &DeletionPage{},
+		&AuthoritiesPage{}, &AuthorityPage{}, &ActingPage{},
 	}
 }
 
@@ -302,6 +303,8 @@ type AccountPage struct {
 	Apps          []AppLine
 	// ConnectionsURL is the page of connected providers; "" = there are none to connect, and no such section.
 	ConnectionsURL string
+	// AuthoritiesURL is the page of authorities; "" = acting for others is no matter here.
+	AuthoritiesURL string
 }
 
 func (*AccountPage) file() string { return "account.html" }

@@ -17,7 +17,7 @@ const maxCookie = 1024
 // names of the cookies.
 type names struct {
 	session, partial, flow, out, place string
-	secure                      bool
+	secure                             bool
 }
 
 // cookieNames: the __Host- prefix ties a cookie to this very host, https and path /, so that no neighbour can set it (security.md C2).
