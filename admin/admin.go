@@ -101,7 +101,7 @@ func (a *Admin) confirmed(place string, h web.Handler) web.Handler {
 // actor is who makes a change: the person of the request, whom the route's rule let in.
 func actor(ctx context.Context) *store.User {
 	s, ok := session.Current(ctx)
-	if !ok {
+	if !ok || s.Acting() {
 		return &store.User{} // nobody, whom the gate refuses
 	}
 	return &s.Live.User

@@ -53,15 +53,15 @@ const utcMinute = "2006-01-02T15:04" // of a datetime-local field
 
 // explain is GET /admin/explain: why, why not, and as it was.
 func (a *Admin) explain(w http.ResponseWriter, r *http.Request) error {
-	p := &templates.ExplainPage{User: query(r, "user"), Privilege: query(r, "privilege"), At: query(r, "at")}
-	if p.User == "" {
+	p := &templates.ExplainPage{Subject: query(r, "user"), Privilege: query(r, "privilege"), At: query(r, "at")}
+	if p.Subject == "" {
 		if p.Privilege+p.At != "" {
 			p.Fields = map[string]string{"user": "admin.error_required"}
 			return a.renderExplain(w, r, http.StatusUnprocessableEntity, p)
 		}
 		return a.renderExplain(w, r, http.StatusOK, p)
 	}
-	u, err := a.find(r.Context(), p.User)
+	u, err := a.find(r.Context(), p.Subject)
 	if errors.Is(err, store.ErrNotFound) {
 		p.Fields = map[string]string{"user": "admin.error_person"}
 		return a.renderExplain(w, r, http.StatusNotFound, p)
@@ -196,12 +196,12 @@ func (a *Admin) explainToken(w http.ResponseWriter, r *http.Request) error {
 
 // preview is GET /admin/preview: a sign-in on paper. It writes nothing, so it needs no form of its own kind.
 func (a *Admin) preview(w http.ResponseWriter, r *http.Request) (err error) {
-	p := &templates.PreviewPage{User: query(r, "user"), Client: query(r, "client"), Scope: query(r, "scope")}
+	p := &templates.PreviewPage{Subject: query(r, "user"), Client: query(r, "client"), Scope: query(r, "scope")}
 	status := http.StatusOK
 	if p.Admin, err = a.base(w, r, "explain"); err != nil {
 		return err
 	}
-	if p.User != "" && p.Client != "" {
+	if p.Subject != "" && p.Client != "" {
 		status, err = a.tryOut(r, p)
 	} else if p.Client != "" || p.Scope != "" {
 		p.Fields, status = map[string]string{"user": "admin.error_required"}, http.StatusUnprocessableEntity
@@ -226,7 +226,7 @@ func (a *Admin) tryOut(r *http.Request, p *templates.PreviewPage) (int, error) {
 		p.Fields = map[string]string{field: "admin.error_" + key}
 		return status, nil
 	}
-	u, err := a.find(r.Context(), p.User)
+	u, err := a.find(r.Context(), p.Subject)
 	if errors.Is(err, store.ErrNotFound) {
 		return wrong(http.StatusNotFound, "user", "person")
 	}

@@ -45,10 +45,10 @@ func NewGuard(st *store.Store, log *slog.Logger) *Guard {
 // Set puts other rules in force, for every request from now on.
 func (g *Guard) Set(r Rules) { g.rules.Store(&r) }
 
-// asker is the person of a request. Nobody is an Asker who may do nothing.
+// asker is the person of a request. Nobody, and somebody who acts for another, is an Asker who may do nothing.
 func (g *Guard) asker(ctx context.Context) (who privilege.Asker, u *store.User, err error) {
 	s, ok := session.Current(ctx)
-	if !ok {
+	if !ok || s.Acting() {
 		return who, &store.User{}, nil
 	}
 	m, err := g.store.Model(ctx)

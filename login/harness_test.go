@@ -132,6 +132,7 @@ func (s *site) restart(upstreams ...login.Upstream) {
 		Session:  sessions.Load,
 		SignedIn: func(ctx context.Context) bool { _, ok := session.Current(ctx); return ok },
 		SignIn:   func(w http.ResponseWriter, r *http.Request) error { return web.SeeOther(w, r, login.SignInURL("")) },
+		Acting:   func(ctx context.Context) bool { s, ok := session.Current(ctx); return ok && s.Acting() },
 		Binding:  binding,
 		Bind:     bind,
 		Person: func(ctx context.Context) (*templates.Person, string) {

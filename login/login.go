@@ -44,7 +44,7 @@ type Config struct {
 	// Done continues a flow after a complete sign-in (provider.Continue). It is called in the process, and the request's context
 	// carries the new session. It writes the response: a redirect to the client, to the consent page, or a page of its own.
 	Done func(w http.ResponseWriter, r *http.Request, flow string) error
-	// Issuer is the base of callback addresses: scheme://host[:port]. Required with Connectors.
+	// Issuer is the base of callback addresses and links: scheme://host[:port].
 	Issuer string
 	// Connectors are the upstreams people may sign in through, in the order of their buttons. Without any, there are no such routes.
 	Connectors []Upstream
@@ -92,8 +92,8 @@ func New(c Config) (*Login, error) {
 	switch {
 	case c.Store == nil, c.Mux == nil, c.Sessions == nil, c.Passwords == nil, c.Limiter == nil, c.Requests == nil:
 		return nil, errors.New("login: Store, Mux, Sessions, Passwords, Limiter and Requests are required")
-	case c.Done == nil:
-		return nil, errors.New("login: Done is required")
+	case c.Done == nil, c.Issuer == "":
+		return nil, errors.New("login: Done and Issuer are required")
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -105,8 +105,8 @@ func New(c Config) (*Login, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(upstreams) > 0 && (c.Seal == nil || c.Open == nil || c.Issuer == "") {
-		return nil, errors.New("login: Issuer, Seal and Open are required with Connectors")
+	if len(upstreams) > 0 && (c.Seal == nil || c.Open == nil) {
+		return nil, errors.New("login: Seal and Open are required with Connectors")
 	}
 	if c.CodeKey != nil && (len(c.CodeKey) < 32 || c.Seal == nil || c.Open == nil || c.Templates == nil) {
 		return nil, errors.New("login: CodeKey needs 32 bytes, Seal, Open and Templates")
@@ -120,7 +120,7 @@ func New(c Config) (*Login, error) {
 
 // Mount is the table of contents: every page of this package with the rule that guards it.
 func (l *Login) Mount(mux *web.Mux) {
-	mux.Page("GET /{$}", web.Public, l.home)
+	mux.Page("GET /{$}", web.Public, l.home, web.WhileActing)
 
 	mux.Page("GET /login", web.Public, l.showSignIn)
 	mux.Page("POST /login", web.Public, l.signIn)
@@ -130,20 +130,21 @@ func (l *Login) Mount(mux *web.Mux) {
 	mux.Page("GET "+setupPrefix+"{token}", web.Public, l.showSetup) // guarded by the one-time link
 	mux.Page("POST "+setupPrefix+"{token}", web.Public, l.setup)
 
-	mux.Page("GET /logout", web.Public, l.showSignOut)
-	mux.Page("POST /logout", web.Public, l.signOut)
-	mux.Page("GET /logged-out", web.Public, l.signedOut)
+	mux.Page("GET /logout", web.Public, l.showSignOut, web.WhileActing)
+	mux.Page("POST /logout", web.Public, l.signOut, web.WhileActing)
+	mux.Page("GET /logged-out", web.Public, l.signedOut, web.WhileActing)
 
-	mux.Page("GET /account", web.SignedIn, l.account)
+	mux.Page("GET /account", web.SignedIn, l.account, web.WhileActing)
 	mux.Page("POST /account/sessions/end", web.SignedIn, l.endSession)
 	mux.Page("POST /account/sessions/end-others", web.SignedIn, l.endOtherSessions)
 	mux.Page("POST /account/apps/remove", web.SignedIn, l.removeApp)
 	mux.Page("GET "+privilegesPath, web.SignedIn, l.privileges)
 	mux.Page("POST "+requestPath, web.SignedIn, l.request)
 	mux.Page("POST "+withdrawPath, web.SignedIn, l.withdraw)
+	l.mountActing(mux)
 
 	if l.templates != nil {
-		mux.Page("POST "+PreferencesPath, web.Public, l.preferences)
+		mux.Page("POST "+PreferencesPath, web.Public, l.preferences, web.WhileActing)
 	}
 	if len(l.upstreams) > 0 {
 		l.mountConnectors(mux)

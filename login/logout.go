@@ -20,6 +20,13 @@ func (l *Login) showSignOut(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return wrap("applications of a session", err)
 	}
+	if current.Acting() { // what they were given for the other ends as well
+		acted, err := l.store.GrantsOf(r.Context(), current.ActingFor)
+		if err != nil {
+			return wrap("applications of a session", err)
+		}
+		grants = append(grants, acted...)
+	}
 	page := &templates.LogoutPage{Base: l.mux.Base(w, r), Action: "/logout", StayURL: accountPath}
 	for _, id := range clientsOf(grants, func(g store.Grant) bool { return g.SID == current.SID }) {
 		app, err := l.app(r.Context(), id)

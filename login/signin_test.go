@@ -370,6 +370,11 @@ func TestSec_C4_FormsNeedTheirTokenAndOrigin(t *testing.T) {
 		"/account/apps/remove":         {"client_id": {"app"}},
 		"/account/privileges/request":  {"privilege": {"developer"}},
 		"/account/privileges/withdraw": {"id": {"x"}},
+		"/account/act":                 {"authority": {"x"}},
+		"/account/act/stop":            {},
+		"/account/authorities":         {"days": {"7"}},
+		"/account/authorities/end":     {"id": {"x"}},
+		"/authority/x":                 {},
 		"/preferences":                 {"lang": {"de"}, "back": {"/"}},
 	}
 	seen := 0

@@ -157,7 +157,7 @@ func (p *Provider) liveAccess(ctx context.Context, a *accessToken) (*store.Grant
 	} else if err != nil {
 		return nil, nil, err
 	}
-	return g, l, p.alive(g, l, p.c.Now())
+	return g, l, p.alive(ctx, g, l, p.c.Now())
 }
 
 func revocationMarker(a *accessToken) string {

@@ -94,7 +94,17 @@ func (p *Provider) advance(w http.ResponseWriter, r *http.Request, q *request, f
 	if m := q.client.Metadata.Connectors; signedIn && len(m) > 0 && !slices.Contains(m, sess.Connector) {
 		signedIn = false // a sign-in by a way this client does not take is none for it (R53)
 	}
-	fa := facts{prompt: q.prompt, maxAge: q.maxAge, started: now, signedIn: signedIn, hinted: q.hintSub != "", acrEssential: q.claims.acrWanted()}
+	fa := facts{prompt: q.prompt, maxAge: q.maxAge, started: now, signedIn: signedIn, hinted: q.hintSub != "", acrEssential: q.claims.acrWanted(),
+		acting: sess != nil && sess.Acting()}
+	var ends store.Time // of acting
+	if fa.acting {
+		// What outlives the session would outlive the acting.
+		q.scopes = slices.DeleteFunc(q.scopes, func(s string) bool { return s == scopeOffline })
+		var err error
+		if fa.actingHere, ends, err = p.actingHere(ctx, q.client, sess); err != nil {
+			return err
+		}
+	}
 	if f != nil {
 		fa.started = f.StartedAt.Time
 	}
@@ -102,19 +112,20 @@ func (p *Provider) advance(w http.ResponseWriter, r *http.Request, q *request, f
 	owed := ""
 	if signedIn {
 		fa.authTime, fa.acr = sess.AuthTime.Time, sess.ACR
-		fa.hintMatches = q.hintSub == sess.UserID
-		ok, err := p.entitled(ctx, q.client, sess.Live, now)
+		person := sess.Person()
+		fa.hintMatches = q.hintSub == person.User.ID
+		ok, err := p.entitled(ctx, q.client, person, now)
 		if err != nil {
 			return err
 		}
 		fa.entitled = ok
-		owed = p.c.Owes(q.client.Client, &sess.Live.User)
+		owed = p.c.Owes(q.client.Client, &person.User)
 		fa.owes = owed != ""
 		if f != nil {
-			fa.consentGiven = f.Consent != "" && f.UserID == sess.UserID // another user in this tab voids it (security.md A23)
+			fa.consentGiven = f.Consent != "" && f.UserID == person.User.ID // another user in this tab voids it (security.md A23)
 		}
 		digest = digests(q)
-		if fa.consentNeeded, err = p.consentNeeded(ctx, q, sess.UserID, digest, now); err != nil {
+		if fa.consentNeeded, err = p.consentNeeded(ctx, q, person.User.ID, digest, now); err != nil {
 			return err
 		}
 	}
@@ -134,7 +145,7 @@ func (p *Provider) advance(w http.ResponseWriter, r *http.Request, q *request, f
 				return err
 			}
 		}
-		return p.issue(w, r, q, sess, fa.started, now)
+		return p.issue(w, r, q, sess, ends, fa.started, now)
 	}
 	if f == nil {
 		var err error
@@ -147,6 +158,8 @@ func (p *Provider) advance(w http.ResponseWriter, r *http.Request, q *request, f
 		return web.SeeOther(w, r, "/consent?flow="+url.QueryEscape(handle))
 	case stepOwes:
 		return web.SeeOther(w, r, owed+"?flow="+url.QueryEscape(handle))
+	case stepOneself:
+		return p.onlyOneself(w, r, q, fa, handle)
 	}
 	to, err := p.c.Login(ctx, handle, *f)
 	if err != nil {
@@ -208,24 +221,34 @@ func (c *Client) requirement() (privilege.Requirement, error) {
 
 // notEntitled tells the person, and lets them go back to the application with access_denied.
 func (p *Provider) notEntitled(w http.ResponseWriter, r *http.Request, q *request) error {
-	back, err := url.Parse(q.redirect)
+	back, err := p.deniedURL(q, "The person may not use this application.")
 	if err != nil {
-		return fmt.Errorf("provider: registered redirect URI: %w", err)
+		return err
 	}
 	page := &templates.ErrorPage{Base: p.c.Mux.Base(w, r), Status: http.StatusForbidden, Code: "access_denied", Key: "error.not_entitled",
-		ReturnName: q.client.name()}
+		ReturnURL: back, ReturnName: q.client.name()}
 	if contacts := q.client.Metadata.Contacts; len(contacts) > 0 {
 		page.Key, page.Args = "error.not_entitled_ask", map[string]any{"Contacts": strings.Join(contacts, ", ")}
-	}
-	if q.mode == "query" {
-		addQuery(back, p.params(q, url.Values{"error": {"access_denied"}, "error_description": {"The person may not use this application."}}))
-		page.ReturnURL = back.String()
 	}
 	return p.c.Mux.Render(w, r, http.StatusForbidden, page)
 }
 
+// deniedURL is a way back to the application with access_denied, for a link; "" where its answers do not come by a link.
+func (p *Provider) deniedURL(q *request, text string) (string, error) {
+	if q.mode != "query" {
+		return "", nil
+	}
+	back, err := url.Parse(q.redirect)
+	if err != nil {
+		return "", fmt.Errorf("provider: registered redirect URI: %w", err)
+	}
+	addQuery(back, p.params(q, url.Values{"error": {"access_denied"}, "error_description": {text}}))
+	return back.String(), nil
+}
+
 // issue runs fosite's handlers and answers with the code.
-func (p *Provider) issue(w http.ResponseWriter, r *http.Request, q *request, sess *session.Session, started, now time.Time) error {
+// ends is when a person who acts may do so no more.
+func (p *Provider) issue(w http.ResponseWriter, r *http.Request, q *request, sess *session.Session, ends store.Time, started, now time.Time) error {
 	ctx := context.WithValue(r.Context(), requestKey{}, q)
 	fr := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/oauth2/authorize"}, Header: http.Header{}, Form: q.fositeForm(), PostForm: url.Values{}}
 	ar, err := p.fosite.NewAuthorizeRequest(ctx, fr.WithContext(ctx))
@@ -238,9 +261,14 @@ func (p *Provider) issue(w http.ResponseWriter, r *http.Request, q *request, ses
 	for _, u := range q.resources {
 		ar.GrantAudience(u)
 	}
-	resp, err := p.fosite.NewAuthorizeResponse(ctx, ar, p.grantFacts(q, sess, started, now))
+	resp, err := p.fosite.NewAuthorizeResponse(ctx, ar, p.grantFacts(q, sess, ends, started, now))
 	if err != nil {
 		return p.respondError(w, r, q, toOAuth(err))
+	}
+	if sess.Acting() {
+		if err := p.recordActing(ctx, q, sess); err != nil {
+			return err
+		}
 	}
 	p.c.Observe("issued", "code")
 	return p.respond(w, r, q, url.Values{"code": {resp.GetCode()}})
@@ -263,8 +291,8 @@ func (q *request) fositeForm() url.Values {
 }
 
 // grantFacts are what the grant will remember.
-func (p *Provider) grantFacts(q *request, sess *session.Session, started, now time.Time) *Session {
-	s := &Session{UserID: sess.UserID, AuthTime: sess.AuthTime.Unix(), ACR: sess.ACR, AMR: sess.AMR, SID: sess.SID, Connector: sess.Connector,
+func (p *Provider) grantFacts(q *request, sess *session.Session, ends store.Time, started, now time.Time) *Session {
+	s := &Session{UserID: sess.Person().User.ID, AuthTime: sess.AuthTime.Unix(), ACR: sess.ACR, AMR: sess.AMR, SID: sess.SID, Connector: sess.Connector,
 		Nonce: q.form.Get("nonce"), Claims: q.rawClaims, requestedAt: started.Truncate(time.Second).UTC(), skew: time.Since(now).Truncate(time.Second)}
 	mayRefresh := slices.Contains(q.client.grants, "refresh_token")
 	switch {
@@ -274,6 +302,12 @@ func (p *Provider) grantFacts(q *request, sess *session.Session, started, now ti
 	case mayRefresh && q.client.Metadata.RefreshTokens == "session":
 		s.Refresh = true
 		s.GrantEnd = min(now.Add(p.c.RefreshAbsolute).Unix(), sess.ExpiresAt.Unix())
+	}
+	if sess.Acting() { // the sign-in stays that of who really signed in; nothing outlives what they act by
+		s.Actor, s.ActingBy = sess.UserID, sess.ActingBy
+		if end := ends.Unix(); !ends.IsZero() && (s.GrantEnd == 0 || end < s.GrantEnd) {
+			s.GrantEnd = end
+		}
 	}
 	return s
 }

@@ -60,6 +60,7 @@ type claimsInput struct {
 	rights    rights
 	client    *Client
 	facts     *Session
+	actor     string // who really signed in, when it is not the user
 }
 
 // userClaims is the only place that says what a token tells about a person. It feeds ID token, access token, userinfo and
@@ -68,6 +69,9 @@ func userClaims(in claimsInput) map[string]any {
 	out := map[string]any{}
 	has := func(s string) bool { return slices.Contains(in.scopes, s) }
 
+	if in.actor != "" { // RFC 8693 §4.1: sub is who is represented, act who it really is; of every scope, nobody may overlook it
+		out["act"] = map[string]any{"sub": in.actor}
+	}
 	if has(scopePrivileges) {
 		putPrivileges(out, in)
 	}
@@ -105,7 +109,7 @@ var scopeClaims = map[string][]string{
 
 // ClaimNames lists every claim a person's tokens may carry, for discovery.
 func claimNames() []string {
-	out := []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "azp", "at_hash", "sid", "login_method", "privileges", "user_type", "readonly"}
+	out := []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "azp", "at_hash", "sid", "act", "login_method", "privileges", "user_type", "readonly"}
 	for _, s := range []string{scopeProfile, scopeEmail, scopePhone, scopeAddress} {
 		out = append(out, scopeClaims[s]...)
 	}
@@ -244,7 +248,7 @@ func stripped(list []string, client string, defined func(string) bool) []string 
 
 // reserved names no operator setting may occupy (security.md A19).
 var reserved = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "azp", "nonce", "auth_time", "acr", "amr", "at_hash", "c_hash",
-	"s_hash", "sid", "cnf", "client_id", "scope", "active", "gid", "token_type", "email", "email_verified", "phone_number",
+	"s_hash", "sid", "cnf", "act", "may_act", "client_id", "scope", "active", "gid", "token_type", "email", "email_verified", "phone_number",
 	"phone_number_verified", "name", "user_type", "readonly", "login_method", "username"}
 
 // putPath sets a possibly nested name (realm_access.roles). A reserved name is ignored in favour of "privileges".

@@ -13,6 +13,7 @@ const (
 	stepLogin
 	stepConsent
 	stepOwes
+	stepOneself // the person acts for another, and can have what they want as themselves only
 )
 
 // facts is everything the decision depends on; it is data, so the whole policy is one table test.
@@ -30,6 +31,9 @@ type facts struct {
 
 	entitled bool // the client's requirement holds for the user
 	owes     bool // something else is asked of the user first (Config.Owes)
+
+	acting     bool // the session acts for another person, and all the above but authTime and acr is about the other
+	actingHere bool // the client takes that, and so does the authority
 
 	consentNeeded bool // not first-party, and nothing remembered covers the request
 	consentGiven  bool // in this very flow
@@ -50,11 +54,17 @@ func decide(f facts, now time.Time) (step, *oauthError) {
 	case f.hinted && !f.hintMatches:
 		ask = true
 	}
+	if f.acting && !silent && (ask || !f.actingHere) {
+		return stepOneself, nil
+	}
 	if ask {
 		if silent {
 			return 0, refuse("login_required", "The person must sign in.") // OIDC Core §3.1.2.6
 		}
 		return stepLogin, nil
+	}
+	if f.acting && !f.actingHere {
+		return 0, refuse("access_denied", "The application does not take people who act for others.")
 	}
 	if f.hinted && !f.hintMatches {
 		return 0, refuse("login_required", "Another person is signed in than the one asked for.")
@@ -63,6 +73,9 @@ func decide(f facts, now time.Time) (step, *oauthError) {
 		// OpenID Connect Unmet Authentication Requirements 1.0
 		return 0, refuse("unmet_authentication_requirements", "The requested assurance cannot be reached.")
 	}
+	if f.acting && !f.entitled && !silent {
+		return stepOneself, nil
+	}
 	if !f.entitled {
 		return 0, refuse("access_denied", "The person may not use this application.")
 	}
@@ -70,9 +83,18 @@ func decide(f facts, now time.Time) (step, *oauthError) {
 		if silent {
 			return 0, refuse("interaction_required", "The person must add something to their account first.")
 		}
+		if f.acting {
+			return stepOneself, nil
+		}
 		return stepOwes, nil
 	}
 	if !f.consentGiven && (f.consentNeeded || slices.Contains(f.prompt, "consent")) {
+		if f.acting { // nobody agrees for another
+			if silent {
+				return 0, refuse("access_denied", "The person represented has not agreed.")
+			}
+			return stepOneself, nil
+		}
 		if silent {
 			return 0, refuse("consent_required", "The person must agree first.")
 		}

@@ -13,6 +13,14 @@ func TestSec_A15_DecisionTable(t *testing.T) {
 	// A person signed in an hour ago, entitled, consent known, request just arrived.
 	base := facts{started: now, signedIn: true, authTime: now.Add(-time.Hour), acr: "1", entitled: true}
 	with := func(f func(*facts)) facts { c := base; f(&c); return c }
+	acting := func(f func(*facts)) facts {
+		c := base
+		c.acting, c.actingHere = true, true
+		if f != nil {
+			f(&c)
+		}
+		return c
+	}
 	for name, c := range map[string]struct {
 		f    facts
 		want step
@@ -53,6 +61,20 @@ func TestSec_A15_DecisionTable(t *testing.T) {
 		"prompt consent, given in this flow":  {with(func(f *facts) { f.prompt = []string{"consent"}; f.consentGiven = true }), stepIssue, ""},
 		"signing in comes before all":         {with(func(f *facts) { f.signedIn, f.entitled, f.consentNeeded = false, false, true }), stepLogin, ""},
 		"login comes before a wrong person":   {with(func(f *facts) { f.hinted = true; f.prompt = []string{"login"} }), stepLogin, ""},
+		"acting":                              {acting(nil), stepIssue, ""},
+		"acting, silent":                      {acting(func(f *facts) { f.prompt = []string{"none"} }), stepIssue, ""},
+		"acting, not here":                    {acting(func(f *facts) { f.actingHere = false }), stepOneself, ""},
+		"acting, not here, none":              {acting(func(f *facts) { f.actingHere, f.prompt = false, []string{"none"} }), 0, "access_denied"},
+		"acting, to sign in anew":             {acting(func(f *facts) { f.prompt = []string{"login"} }), stepOneself, ""},
+		"acting, to sign in anew, none":       {acting(func(f *facts) { f.maxAge, f.prompt = age(0), []string{"none"} }), 0, "login_required"},
+		"acting, another way in":              {acting(func(f *facts) { f.signedIn = false }), stepOneself, ""},
+		"acting, hint names oneself":          {acting(func(f *facts) { f.hinted = true }), stepOneself, ""},
+		"acting, consent needed":              {acting(func(f *facts) { f.consentNeeded = true }), stepOneself, ""},
+		"acting, consent needed, none":        {acting(func(f *facts) { f.consentNeeded, f.prompt = true, []string{"none"} }), 0, "access_denied"},
+		"acting, prompt consent":              {acting(func(f *facts) { f.prompt = []string{"consent"} }), stepOneself, ""},
+		"acting, something owed":              {acting(func(f *facts) { f.owes = true }), stepOneself, ""},
+		"acting, not entitled":                {acting(func(f *facts) { f.entitled = false }), stepOneself, ""},
+		"acting, not entitled, none":          {acting(func(f *facts) { f.entitled, f.prompt = false, []string{"none"} }), 0, "access_denied"},
 		"a session from the future is no bug": {with(func(f *facts) { f.authTime = now.Add(time.Second); f.maxAge = age(0) }), stepIssue, ""},
 	} {
 		got, err := decide(c.f, now)

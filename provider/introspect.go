@@ -87,7 +87,7 @@ func (p *Provider) introspection(ctx context.Context, caller *Client, tok string
 		if err != nil {
 			return nil, err
 		}
-		extra = userClaims(claimsInput{target: toIntrospection, scopes: strings.Fields(a.Scope), user: &l.User, rights: held, client: c})
+		extra = userClaims(claimsInput{target: toIntrospection, scopes: strings.Fields(a.Scope), user: &l.User, rights: held, client: c, actor: g.ActorID})
 		out.AuthTime, out.ACR, out.AMR, out.SID, out.Username = a.AuthTime, a.ACR, a.AMR, a.SID, l.User.Username
 	}
 	return merge(out, extra)
@@ -122,7 +122,7 @@ func (p *Provider) introspectRefresh(ctx context.Context, caller *Client, tok st
 	if g.ClientID != caller.ID || gen != g.RTGen || g.RTExpiresAt.IsZero() || !now.Before(g.RTExpiresAt.Time) {
 		return nil, errDead
 	}
-	if err := p.alive(g, l, now); err != nil {
+	if err := p.alive(ctx, g, l, now); err != nil {
 		return nil, err
 	}
 	out := introspected{Active: true, Issuer: p.c.Issuer, Subject: g.UserID, ClientID: g.ClientID, Scope: strings.Join(g.Scope, " "),
@@ -130,7 +130,7 @@ func (p *Provider) introspectRefresh(ctx context.Context, caller *Client, tok st
 	if g.SID != "" {
 		out.SID = session.SID(g.SID)
 	}
-	return merge(out, nil)
+	return merge(out, userClaims(claimsInput{target: toIntrospection, actor: g.ActorID}))
 }
 
 // requestedOf reads the claims request out of a grant's facts.

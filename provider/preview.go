@@ -58,7 +58,7 @@ func (p *Provider) Preview(ctx context.Context, r PreviewRequest) (*Preview, err
 		return nil, err
 	}
 	now := p.c.Now()
-	if p.alive(nil, l, now) != nil {
+	if p.alive(ctx, nil, l, now) != nil {
 		return nil, ErrNoUser
 	}
 	held, err := p.rights(ctx, l, now)
@@ -107,7 +107,7 @@ func (p *Provider) Preview(ctx context.Context, r PreviewRequest) (*Preview, err
 	}
 	if slices.Contains(out.Scope, scopeOpenID) {
 		out.IDToken = p.idContents(f, c, s, p.c.IDTokenLife, out.Scope, RequestedClaims{})
-		out.UserInfo = userinfoContents(c, l, held, out.Scope, RequestedClaims{})
+		out.UserInfo = userinfoContents(c, l, held, out.Scope, RequestedClaims{}, "")
 	}
 	out.Introspection, err = asMap(introspected{Active: true, Issuer: ac.Issuer, Subject: ac.Subject, Audience: ac.Audience, ClientID: ac.ClientID,
 		Expires: ac.Expires, Issued: ac.Issued, Scope: ac.Scope, Type: "Bearer", AuthTime: ac.AuthTime, ACR: ac.ACR, AMR: ac.AMR, Username: l.User.Username},

@@ -203,13 +203,13 @@ func (p *Provider) Mount(m *web.Mux) {
 	m.API("GET /.well-known/oauth-authorization-server", p.serveDiscovery, anyone)
 	m.API("GET /oauth2/jwks", p.serveJWKS, anyone)
 
-	m.Page("GET /oauth2/authorize", web.Public, p.authorize)
-	m.Page("POST /oauth2/authorize", web.Public, p.authorizePost, web.CrossSitePOST)
+	m.Page("GET /oauth2/authorize", web.Public, p.authorize, web.WhileActing)
+	m.Page("POST /oauth2/authorize", web.Public, p.authorizePost, web.CrossSitePOST, web.WhileActing)
 	m.Page("GET /consent", web.Public, p.consentPage)
 	m.Page("POST /consent", web.Public, p.consentDecision)
-	m.Page("GET /oauth2/logout", web.Public, p.logout)
-	m.Page("POST /oauth2/logout", web.Public, p.logoutPost, web.CrossSitePOST)
-	m.Page("POST /oauth2/logout/confirm", web.Public, p.logoutConfirm)
+	m.Page("GET /oauth2/logout", web.Public, p.logout, web.WhileActing)
+	m.Page("POST /oauth2/logout", web.Public, p.logoutPost, web.CrossSitePOST, web.WhileActing)
+	m.Page("POST /oauth2/logout/confirm", web.Public, p.logoutConfirm, web.WhileActing)
 
 	m.API("POST /oauth2/token", p.token, registered)
 	m.API("GET /oauth2/userinfo", p.userinfo, registered)

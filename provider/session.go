@@ -23,6 +23,8 @@ type Session struct {
 	GrantEnd  int64           `json:"ge,omitempty"` // absolute end of the grant, Unix seconds
 	Offline   bool            `json:"o,omitempty"`  // the grant outlives the session
 	Refresh   bool            `json:"r,omitempty"`  // a refresh token is due at the exchange
+	Actor     string          `json:"ac,omitempty"` // who really signed in, acting for UserID; "" = UserID themselves
+	ActingBy  string          `json:"ab,omitempty"` // store.Session.ActingBy
 
 	// Of this request only.
 	requestedAt                    time.Time

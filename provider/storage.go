@@ -169,7 +169,7 @@ func (p *Provider) grantOf(c *sealedCode, now time.Time) (*store.Grant, error) {
 		return nil, fmt.Errorf("provider: facts: %w", err)
 	}
 	g := &store.Grant{ID: c.GID, ClientID: c.Client, UserID: c.Session.UserID, SID: c.Session.SID, Connector: c.Session.Connector,
-		Scope: c.Scope, Audience: c.Audience, Facts: string(facts), Offline: c.Session.Offline, RTGen: 1, CreatedAt: store.At(now),
+		Scope: c.Scope, Audience: c.Audience, Facts: string(facts), Offline: c.Session.Offline, ActorID: c.Session.Actor, ActingBy: c.Session.ActingBy, RTGen: 1, CreatedAt: store.At(now),
 		ExpiresAt: store.At(c.Session.accessEnd)}
 	if c.Session.Refresh {
 		g.RTExpiresAt = store.At(p.refreshEnd(c.Session, now))
@@ -304,7 +304,10 @@ func (s *storage) GetRefreshTokenSession(ctx context.Context, token string, _ fo
 	if ar == nil || ar.GetClient() == nil || ar.GetClient().GetID() != g.ClientID {
 		return nil, fosite.ErrNotFound.WithDebug("the token belongs to another client")
 	}
-	if err := s.p.alive(g, l, f.now); err != nil {
+	if err := s.p.alive(ctx, g, l, f.now); err != nil {
+		if !errors.Is(err, errDead) {
+			return nil, err
+		}
 		return nil, fosite.ErrNotFound.WithWrap(err).WithDebug("the grant is no longer live")
 	}
 	if g.RTExpiresAt.IsZero() || !f.now.Before(g.RTExpiresAt.Time) {

@@ -108,7 +108,7 @@ func (p *Provider) accessContents(f *flow, c *Client, s *Session, grant string, 
 		ac.Subject, ac.GrantID, ac.AuthTime, ac.ACR, ac.AMR = s.UserID, grant, s.AuthTime, s.ACR, s.AMR
 		ac.SID = session.SID(s.SID)
 		ac.ID = newJTI(grant, f.now)
-		extra = userClaims(claimsInput{target: toAccessToken, scopes: scopes, user: &f.live.User, rights: f.rights, client: c, facts: s})
+		extra = userClaims(claimsInput{target: toAccessToken, scopes: scopes, user: &f.live.User, rights: f.rights, client: c, facts: s, actor: s.Actor})
 	}
 	return ac, extra
 }
@@ -221,7 +221,8 @@ func (t *idTokens) GenerateIDToken(ctx context.Context, life time.Duration, r fo
 // idContents is what an ID token says at this moment (OIDC Core §2).
 func (p *Provider) idContents(f *flow, c *Client, s *Session, life time.Duration, scopes []string, requested RequestedClaims) map[string]any {
 	m := map[string]any{}
-	maps.Copy(m, userClaims(claimsInput{target: toIDToken, scopes: scopes, requested: requested, user: &f.live.User, rights: f.rights, client: c, facts: s}))
+	maps.Copy(m, userClaims(claimsInput{target: toIDToken, scopes: scopes, requested: requested, user: &f.live.User, rights: f.rights, client: c, facts: s,
+		actor: s.Actor}))
 	m["iss"], m["sub"], m["aud"] = p.c.Issuer, s.UserID, c.ID
 	end := f.now.Add(life)
 	if slices.Contains(scopes, scopePrivileges) {

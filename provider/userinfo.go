@@ -53,12 +53,12 @@ func (p *Provider) userinfo(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, userinfoContents(c, l, held, strings.Fields(a.Scope), requested))
+	return writeJSON(w, http.StatusOK, userinfoContents(c, l, held, strings.Fields(a.Scope), requested, g.ActorID))
 }
 
 // userinfoContents is what userinfo answers at this moment.
-func userinfoContents(c *Client, l *store.Live, held rights, scopes []string, requested RequestedClaims) map[string]any {
-	m := userClaims(claimsInput{target: toUserinfo, scopes: scopes, requested: requested, user: &l.User, rights: held, client: c})
+func userinfoContents(c *Client, l *store.Live, held rights, scopes []string, requested RequestedClaims, actor string) map[string]any {
+	m := userClaims(claimsInput{target: toUserinfo, scopes: scopes, requested: requested, user: &l.User, rights: held, client: c, actor: actor})
 	m["sub"] = l.User.ID // OIDC Core §5.3.2: always, and equal to the ID token's
 	return m
 }

@@ -309,7 +309,7 @@ func (c *Client) askAgain(ctx context.Context, p *provider, s *session) (next *s
 }
 
 // aboutSignIn are the claims of an ID token that do not go stale.
-var aboutSignIn = []string{"iss", "sub", "aud", "azp", "exp", "iat", "auth_time", "amr", "acr", "sid", "nonce", "login_method"}
+var aboutSignIn = []string{"iss", "sub", "aud", "azp", "exp", "iat", "auth_time", "amr", "acr", "sid", "nonce", "login_method", "act"}
 
 // tokenError says whether the token endpoint refused or could not answer.
 func tokenError(err error) *Error {

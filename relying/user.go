@@ -3,6 +3,7 @@ package relying
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -34,6 +35,10 @@ type Info struct {
 	UserType   string   `json:"user_type"`
 	ReadOnly   bool     `json:"readonly"` // may look at everything their privileges allow, and change nothing
 
+	// ActorSubject is who is really at the keyboard when somebody acts for this person (RFC 8693 §4.1); "" = they themselves. Everything else
+	// but the sign-in (LoginMethod, AMR, ACR, AuthTime) is about the person represented. Show it, and write it down with what is done.
+	ActorSubject string `json:"-"`
+
 	LoginMethod string    `json:"login_method"` // password, phone, google …
 	AMR         []string  `json:"amr"`          // RFC 8176
 	ACR         string    `json:"acr"`
@@ -52,6 +57,9 @@ type Address struct {
 	PostalCode string `json:"postal_code"`
 	Country    string `json:"country"` // ISO 3166-1 alpha-2
 }
+
+// Acting says whether somebody else acts for the person: see ActorSubject. Only a client with allow_act_as ever sees that.
+func (i Info) Acting() bool { return i.ActorSubject != "" }
 
 // DisplayName is something to call the person, never empty: the name, else both names, else the last, else the first, else
 // "Unnamed User". Like every claim it may hold any character: escape it.
@@ -204,11 +212,21 @@ func parseInfo(claims json.RawMessage) (*Info, error) {
 		EmailVerified flag    `json:"email_verified"`
 		PhoneVerified flag    `json:"phone_number_verified"`
 		AuthTime      float64 `json:"auth_time"`
+		Act           *struct {
+			Subject string `json:"sub"`
+		} `json:"act"`
 	}
 	if err := json.Unmarshal(claims, &all); err != nil {
 		return nil, fmt.Errorf("claims: %w", err)
 	}
 	i := all.Info
+	if all.Act != nil {
+		// An act that names nobody must not pass for the person themselves.
+		if all.Act.Subject == "" {
+			return nil, errors.New("claims: act without sub")
+		}
+		i.ActorSubject = all.Act.Subject
+	}
 	i.EmailVerified, i.PhoneVerified = bool(all.EmailVerified), bool(all.PhoneVerified)
 	if all.AuthTime > 0 {
 		i.AuthTime = time.Unix(int64(all.AuthTime), 0)

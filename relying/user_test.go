@@ -131,9 +131,34 @@ func TestInfo(t *testing.T) {
 			t.Errorf("%s: %q, want %q", claims, i.DisplayName(), want)
 		}
 	}
-	for _, bad := range []string{`{"privileges":"admin"}`, `{"privileges":[1]}`, `{"readonly":"no"}`, `[]`} {
+	for _, bad := range []string{`{"privileges":"admin"}`, `{"privileges":[1]}`, `{"readonly":"no"}`, `[]`, `{"act":"b"}`, `{"act":{}}`, `{"act":{"sub":""}}`} {
 		if _, err := readInfo(&session{Claims: json.RawMessage(bad)}); err == nil {
 			t.Errorf("%s: accepted", bad)
+		}
+	}
+}
+
+// TestInfo_Acting: who really is there is known from every answer, also from one that came without an ID token.
+func TestInfo_Acting(t *testing.T) {
+	t.Parallel()
+	id := json.RawMessage(`{"sub":"ada","name":"Ada","act":{"sub":"bob"},"privileges":["trainer"]}`)
+	about, err := only(id, aboutSignIn...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	later, err := merge(about, json.RawMessage(`{"sub":"ada","name":"Ada L"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, claims := range []json.RawMessage{id, later, json.RawMessage(`{"sub":"ada","act":{"sub":"bob","act":{"sub":"carl"}}}`)} {
+		i, ok := UserInfo(as(t, string(claims), Config{}))
+		if !ok || i.Subject != "ada" || i.ActorSubject != "bob" || !i.Acting() {
+			t.Errorf("%s: %+v", claims, i)
+		}
+	}
+	for _, claims := range []string{`{"sub":"ada"}`, `{"sub":"ada","act":null}`} {
+		if i, _ := UserInfo(as(t, claims, Config{})); i.Acting() || i.ActorSubject != "" {
+			t.Errorf("%s: %+v", claims, i)
 		}
 	}
 }

@@ -58,6 +58,7 @@ type ClientMetadata struct {
 	Connectors             []string `json:"connectors,omitempty" yaml:"connectors"`               // ways to sign in it takes, "password" among them; empty = all
 	DefaultConnector       string   `json:"default_connector,omitempty" yaml:"default_connector"` // people go there without being asked; "" = they choose, unless there is one way only
 	Registration           string   `json:"registration,omitempty" yaml:"registration"`           // of new people who come for it: open approval invite closed; the stricter of it and the connector's counts
+	AllowActAs             bool     `json:"allow_act_as,omitempty" yaml:"allow_act_as"`           // takes people who act for others: its tokens may have the claim act
 	RequireEmail           bool     `json:"require_email,omitempty" yaml:"require_email"`         // people without an address are asked for one, and prove it by mail
 }
 
@@ -142,7 +143,7 @@ const (
 	deleteClientRoles = `UPDATE privileges SET deleted_at = ?, updated_at = ? WHERE client_id = ? AND deleted_at IS NULL`
 )
 
-// RemoveClient deletes an application: its grants are revoked, its consents, flows and waiting requests gone, its own roles deleted and
+// RemoveClient deletes an application: its grants are revoked, its consents, flows and waiting requests gone, authorities for it alone ended, its own roles deleted and
 // no longer held.
 func (s *Store) RemoveClient(ctx context.Context, actor, id string) error {
 	return s.Tx(ctx, func(ctx context.Context) error {
@@ -156,6 +157,7 @@ func (s *Store) RemoveClient(ctx context.Context, actor, id string) error {
 				{deleteClientConsents, []any{id}},
 				{deleteClientFlows, []any{id}},
 				{deleteClientPending, []any{id}},
+				{endAuthoritiesClient, []any{now, actor, id}},
 				{endClientRoles, []any{now, actor, id}},
 				{endClientIncludes, []any{now, actor, id, id}},
 				{deleteClientRoles, []any{now, now, id}},

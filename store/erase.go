@@ -19,9 +19,10 @@ const (
 	closeDeletions     = `UPDATE pending SET state = 'done', user_id = '' WHERE user_id = ? AND user_id <> '' AND kind = 'deletion'`
 )
 
-// EraseUser takes everything personal away for good: profile, address, number, credentials, links, mail, consents, privileges, the words of requests, sessions and grants. The row
-// stays as a tombstone, so that the id is never anybody else's; address and username are free. A request to delete data that waited for it is
-// done. ErrNotFound, ErrForbidden for oneself and for somebody who holds more, ErrLastAdmin. Audited, without what was erased.
+// EraseUser takes everything personal away for good: profile, address, number, credentials, links, mail, consents, privileges, authorities, the words
+// of requests, sessions and grants. The row stays as a tombstone, so that the id is never anybody else's; address and username are free. A request to
+// delete data that waited for it is done. ErrNotFound, ErrForbidden for oneself and for somebody who holds more, ErrLastAdmin. Audited, without what
+// was erased.
 func (s *Store) EraseUser(ctx context.Context, actor, id string) error {
 	if actor == id {
 		return fmt.Errorf("store: erase oneself: %w", ErrForbidden)
@@ -51,6 +52,9 @@ func (s *Store) EraseUser(ctx context.Context, actor, id string) error {
 				if _, err := s.exec(ctx, q, now, actor, id); err != nil {
 					return err
 				}
+			}
+			if err := s.endAuthoritiesOf(ctx, actor, id); err != nil {
+				return err
 			}
 			if err := s.endAccess(ctx, id, "", "user erased"); err != nil {
 				return err

@@ -26,14 +26,16 @@ type Grant struct {
 	ExpiresAt    Time    `db:"expires_at"` // absolute end of everything; the purge goes by it
 	RevokedAt    Time    `db:"revoked_at"`
 	RevokeReason string  `db:"revoke_reason"`
+	ActorID      string  `db:"actor_id"`  // who really signed in, acting for UserID; "" = UserID themselves
+	ActingBy     string  `db:"acting_by"` // as Session.ActingBy
 }
 
 const grantColumns = "id, client_id, user_id, sid, connector, scope, audience, facts, offline, rt_gen, rt_rotated_at, rt_expires_at, " +
-	"created_at, expires_at, revoked_at, revoke_reason"
+	"created_at, expires_at, revoked_at, revoke_reason, actor_id, acting_by"
 
 func (g *Grant) fields() []any {
 	return []any{&g.ID, &g.ClientID, &g.UserID, &g.SID, &g.Connector, &g.Scope, &g.Audience, &g.Facts, &g.Offline, &g.RTGen, &g.RTRotatedAt, &g.RTExpiresAt,
-		&g.CreatedAt, &g.ExpiresAt, &g.RevokedAt, &g.RevokeReason}
+		&g.CreatedAt, &g.ExpiresAt, &g.RevokedAt, &g.RevokeReason, &g.ActorID, &g.ActingBy}
 }
 
 var createGrant = `INSERT INTO grants (` + grantColumns + `) VALUES (` + marks(grantColumns) + `) ON CONFLICT (id) DO NOTHING`

@@ -225,7 +225,7 @@ WHERE id = ? AND email_key = ? AND email_key <> '' AND email_verified_at IS NULL
 )
 
 // QuarantineHolder takes an address from an account that never proved it, for somebody who did (security.md E5): address, password and
-// other credentials, links, one-time links, pending requests, sessions, half-finished sign-ins and grants of the holder are over. The
+// other credentials, links, one-time links, authorities, pending requests, sessions, half-finished sign-ins and grants of the holder are over. The
 // account stays, for an administrator to look at. ErrConflict when the holder has proven the address meanwhile or gave it up, ErrForbidden
 // when somebody gave the holder a privilege: then it is no stranger's account, and people must talk. Audited.
 func (s *Store) QuarantineHolder(ctx context.Context, actor, holder, email string) error {
@@ -257,6 +257,9 @@ func (s *Store) QuarantineHolder(ctx context.Context, actor, holder, email strin
 				}
 			}
 			if _, err := s.exec(ctx, quarantineIdentities, now, holder); err != nil {
+				return err
+			}
+			if err := s.endAuthoritiesOf(ctx, actor, holder); err != nil {
 				return err
 			}
 			if err := s.endAccess(ctx, holder, "", "address claimed"); err != nil {

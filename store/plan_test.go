@@ -52,6 +52,11 @@ func TestEveryLookupHasAnIndex(t *testing.T) {
 		"requestByID": requestByID, "openRequest": openRequest, "endExpired": endExpired, "withdrawRequest": withdrawRequest, "decideRequest": decideRequest,
 		"closeRequestsOf": closeRequestsOf, "closeRequestsFor": closeRequestsFor, "eraseRequestsOf": eraseRequestsOf, "openRequests": openRequests,
 		"openRequests2": openRequests2, "requestsOf": requestsOf, "setRequestable": setRequestable,
+		"authoritiesLive": authoritiesLive, "authorityByID": authorityByID, "authorityByLink": authorityByLink, "takeAuthority": takeAuthority,
+		"endAuthority": endAuthority, "authoritiesGiven": authoritiesGiven, "authoritiesTaken": authoritiesTaken,
+		"endAuthoritiesGiven": endAuthoritiesGiven, "endAuthoritiesTaken": endAuthoritiesTaken, "endAuthoritiesClient": endAuthoritiesClient,
+		"moveUpstream": moveUpstream, "dropMoved": dropMoved, "endActing": endActing, "revokeActed": revokeActed, "revokeActedOf": revokeActedOf,
+		"revokeGrantsBy": revokeGrantsBy,
 	}
 	for _, p := range purges(s.Now(), s.conf) {
 		queries["purge "+p.table+" "+p.over] = p.query()
@@ -66,7 +71,7 @@ func TestEveryLookupHasAnIndex(t *testing.T) {
 			case strings.HasPrefix(step, "SCAN"), strings.Contains(step, "AUTOMATIC"),
 				strings.Contains(step, "TEMP B-TREE") && name != "assignments" && name != "grantsOf" && name != "sessionsOf" && name != "identitiesOf" &&
 					name != "adminCount" && name != "leaseMessages" && name != "assignmentsHeld" && name != "holdersOf" &&
-					name != "identitiesByEmail" && name != "eventsOf" && name != "messages": // few rows of one person, sorted
+					name != "identitiesByEmail" && name != "eventsOf" && name != "authoritiesGiven" && name != "authoritiesTaken" && name != "messages": // few rows of one person, sorted
 				t.Errorf("%s: %s\n%s", name, step, q)
 			}
 		}

@@ -44,6 +44,7 @@ func purges(now time.Time, c Config) []purge {
 		{"pending", "id_hash", "expires_at <= ?", now},
 		{"markers", "key", "expires_at <= ?", now},
 		{"one_time", "hash", "expires_at <= ?", now.Add(-keepOneTime)},
+		{"authorities", "id", "grantee = '' AND link_until <= ?", now.Add(-keepOneTime)}, // links nobody took
 		{"throttles", "key", "expires_at <= ?", now},
 		{"outbox", "id", "COALESCE(sent_at, expires_at) <= ?", now.Add(-c.KeepMessages)},
 		{"events", "id", "at <= ?", now.Add(-c.KeepEvents)},

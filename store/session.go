@@ -23,12 +23,15 @@ type Session struct {
 	ExpiresAt  Time    `db:"expires_at"` // absolute end
 	IP         string  `db:"ip"`
 	UserAgent  string  `db:"user_agent"`
+	ActingFor  string  `db:"acting_for"` // whom the person acts for; "" = nobody, they are themselves
+	ActingBy   string  `db:"acting_by"`  // the Authority's id, or ByPermission
 }
 
-const sessionColumns = "id, secret_hash, sid, user_id, connector, amr, acr, auth_time, created_at, last_seen_at, idle_ms, expires_at, ip, user_agent"
+const sessionColumns = "id, secret_hash, sid, user_id, connector, amr, acr, auth_time, created_at, last_seen_at, idle_ms, expires_at, ip, user_agent, acting_for, acting_by"
 
 func (n *Session) fields() []any {
-	return []any{&n.ID, &n.SecretHash, &n.SID, &n.UserID, &n.Connector, &n.AMR, &n.ACR, &n.AuthTime, &n.CreatedAt, &n.LastSeenAt, &n.IdleMS, &n.ExpiresAt, &n.IP, &n.UserAgent}
+	return []any{&n.ID, &n.SecretHash, &n.SID, &n.UserID, &n.Connector, &n.AMR, &n.ACR, &n.AuthTime, &n.CreatedAt, &n.LastSeenAt, &n.IdleMS, &n.ExpiresAt, &n.IP, &n.UserAgent,
+		&n.ActingFor, &n.ActingBy}
 }
 
 var createSession = `INSERT INTO sessions (` + sessionColumns + `) VALUES (` + marks(sessionColumns) + `)`
@@ -78,7 +81,7 @@ func (s *Store) ReplaceSession(ctx context.Context, oldID string, n *Session) er
 			return err
 		}
 		if same {
-			if _, err := s.exec(ctx, deleteSession, oldID); err != nil {
+			if err := s.dropSessions(ctx, "replaced", deleteSession, oldID); err != nil {
 				return err
 			}
 		} else if err := s.EndSession(ctx, oldID, "replaced"); err != nil {
@@ -96,7 +99,7 @@ WHERE `
 
 var (
 	liveSession = `SELECT ` + liveSessions + `n.id = ?` + liveSessionWhere
-	liveSID     = `SELECT EXISTS (SELECT 1 FROM consents c WHERE c.user_id = n.user_id AND c.client_id = ?), ` + liveSessions + `n.sid = ?` + liveSessionWhere
+	liveSID     = `SELECT EXISTS (SELECT 1 FROM consents c WHERE c.user_id = ? AND c.client_id = ?), ` + liveSessions + `n.sid = ?` + liveSessionWhere
 )
 
 // LiveSession reads session, user and assignments in one statement; ErrNotFound unless the session is alive at now. Whether the user is
@@ -105,9 +108,10 @@ func (s *Store) LiveSession(ctx context.Context, id string) (*Session, *Live, er
 	return s.liveSession(ctx, liveSession, []any{id})
 }
 
-// LiveSID is LiveSession by the sid; in the same statement it says whether the user's consent to the client is remembered.
-func (s *Store) LiveSID(ctx context.Context, sid, clientID string) (_ *Session, _ *Live, consented bool, err error) {
-	n, l, err := s.liveSession(ctx, liveSID, []any{clientID, sid}, &consented)
+// LiveSID is LiveSession by the sid; in the same statement it says whether a person's consent to the client is remembered: the one of whom a
+// token will speak, who need not be the session's own.
+func (s *Store) LiveSID(ctx context.Context, sid, userID, clientID string) (_ *Session, _ *Live, consented bool, err error) {
+	n, l, err := s.liveSession(ctx, liveSID, []any{userID, clientID, sid}, &consented)
 	return n, l, consented, err
 }
 
@@ -152,8 +156,7 @@ func (s *Store) EndSession(ctx context.Context, id, reason string) error {
 		if _, err := s.exec(ctx, revokeSessionGrants, At(s.now(ctx)), reason, id); err != nil {
 			return err
 		}
-		_, err := s.exec(ctx, deleteSession, id)
-		return err
+		return s.dropSessions(ctx, reason, deleteSession, id)
 	})
 }
 
@@ -164,18 +167,22 @@ const (
 )
 
 // EndSessionsOf ends every session of a user but except ("" = every one) and revokes the grants that came from others, in one Tx: those
-// that are not offline, with offlineToo all.
+// that are not offline, with offlineToo all. What a session was given for another person goes with it.
 func (s *Store) EndSessionsOf(ctx context.Context, userID, except, reason string, offlineToo bool) error {
 	return s.Tx(ctx, func(ctx context.Context) error {
-		if _, err := s.exec(ctx, deleteSessionsOf, userID, except); err != nil {
+		if err := s.dropSessions(ctx, reason, deleteSessionsOf, userID, except); err != nil {
 			return err
 		}
 		revoke := revokeOnlineGrants
 		if offlineToo {
 			revoke = revokeGrantsOf
 		}
-		_, err := s.exec(ctx, revoke, At(s.now(ctx)), reason, userID, except)
-		return err
+		for _, q := range []string{revoke, revokeActedOf} {
+			if _, err := s.exec(ctx, q, At(s.now(ctx)), reason, userID, except); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 

@@ -48,6 +48,9 @@ func (b *Base) Rich(key string, args ...any) []Run {
 	return b.loc.runs(key, pairs(args))
 }
 
+// Acting says whether the page is about somebody for whom another acts.
+func (b *Base) Acting() bool { return b.User != nil && b.User.Represented }
+
 // When prints an instant in t's time zone in this page's language, to the minute; "" for the zero time. For the times on account
 // pages.
 func (b *Base) When(t time.Time) string {
@@ -144,6 +147,7 @@ func (b *Base) Themes() []Choice {
 // Person is who an account chip shows.
 type Person struct {
 	Name, Email     string
+	Represented     bool     // somebody else is signed in, and acts for them
 	HiddenLanguages []string // of their user type: left out of pickers, but for the one in use (R86)
 }
 

@@ -265,7 +265,7 @@ func TestEveryTextIsInTheCatalogue(t *testing.T) {
 }
 
 // What the samples bring along in one language, the name of the service, and the names of languages in themselves.
-var fromSamples = []string{"Latchkey", "English", "Deutsch", "عنغليسه", "Google", "A label", "calendar", "Waiting", "Approved", "Refused"}
+var fromSamples = []string{"Latchkey", "English", "Deutsch", "عنغليسه", "Google", "A label", "calendar", "Waiting", "Approved", "Refused", "Sunrise Notes", "7 days", "1 day"}
 
 func TestTexts(t *testing.T) {
 	t.Parallel()

@@ -17,6 +17,7 @@ func pages() []Page {
 		&LinkPage{}, &CompletePage{}, &CodePage{}, &ConnectionsPage{}, &GoPage{}, &DeletionPage{},
 		&AccountPrivilegesPage{}, &RequestsPage{},
 		&AdminPage{}, &PrivilegesPage{}, &NewPrivilegePage{}, &PrivilegePage{}, &ReviewPage{}, &RightsPage{}, &UsersPage{}, &UserPage{}, &ExplainPage{}, &PreviewPage{},
+		&AuthoritiesPage{}, &AuthorityPage{}, &ActingPage{},
 	}
 }
 
@@ -305,6 +306,8 @@ type AccountPage struct {
 	Apps          []AppLine
 	// ConnectionsURL is the page of connected providers; "" = there are none to connect, and no such section.
 	ConnectionsURL string
+	// AuthoritiesURL is the page of authorities; "" = acting for others is no matter here.
+	AuthoritiesURL string
 }
 
 func (*AccountPage) file() string { return "account.html" }

@@ -318,7 +318,7 @@ func (p *UserPage) Summary() Summary { return p.summary("error-summary", &p.Form
 type ExplainPage struct {
 	Admin
 	FormErrors
-	User, Privilege, At string // as typed
+	Subject, Privilege, At string // as typed; Subject is a person
 	Token               bool   // the answer is about a token
 	Who                 string // whose rights these are, "" = nothing was asked
 	WhoID               string
@@ -344,7 +344,7 @@ type NotHeld struct {
 // Inputs of the question about a person.
 func (p *ExplainPage) Inputs() []Input {
 	return []Input{
-		p.input(Input{ID: "explain-user", Name: "user", Type: "text", Value: p.User, Label: p.T("admin.explain_user"), Plain: true, Focus: !p.Failed() && p.Who == ""}, &p.FormErrors),
+		p.input(Input{ID: "explain-user", Name: "user", Type: "text", Value: p.Subject, Label: p.T("admin.explain_user"), Plain: true, Focus: !p.Failed() && p.Who == ""}, &p.FormErrors),
 		p.input(Input{ID: "explain-privilege", List: "names", Name: "privilege", Type: "text", Value: p.Privilege, Label: p.T("admin.explain_privilege"), Hint: p.T("admin.explain_privilege_hint"), Plain: true, Optional: true}, &p.FormErrors),
 		p.input(Input{ID: "explain-at", Name: "at", Type: "datetime-local", Value: p.At, Label: p.T("admin.explain_at"), Hint: p.T("admin.explain_at_hint"), Optional: true}, &p.FormErrors),
 	}
@@ -364,7 +364,7 @@ func (p *ExplainPage) Summary() Summary {
 type PreviewPage struct {
 	Admin
 	FormErrors
-	User, Client, Scope string // as typed
+	Subject, Client, Scope string // as typed; Subject is a person
 	Result              *PreviewResult
 	Clients             []string // to choose from
 }
@@ -396,7 +396,7 @@ func (p *PreviewPage) Title(d PreviewDocument) string { return p.T("admin.docume
 // Inputs of the form.
 func (p *PreviewPage) Inputs() []Input {
 	return []Input{
-		p.input(Input{ID: "preview-user", Name: "user", Type: "text", Value: p.User, Label: p.T("admin.explain_user"), Plain: true, Focus: !p.Failed() && p.Result == nil}, &p.FormErrors),
+		p.input(Input{ID: "preview-user", Name: "user", Type: "text", Value: p.Subject, Label: p.T("admin.explain_user"), Plain: true, Focus: !p.Failed() && p.Result == nil}, &p.FormErrors),
 		p.input(Input{ID: "preview-client", List: "clients", Name: "client", Type: "text", Value: p.Client, Label: p.T("admin.preview_client"), Plain: true}, &p.FormErrors),
 		p.input(Input{ID: "preview-scope", Name: "scope", Type: "text", Value: p.Scope, Label: p.T("admin.preview_scope"), Hint: p.T("admin.preview_scope_hint"), Plain: true, Optional: true}, &p.FormErrors),
 	}

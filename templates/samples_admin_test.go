@@ -32,7 +32,7 @@ func adminSamples(signedIn func() Base, when string) []sample {
 	self := *person
 	self.Self, self.Inactive, self.ReadOnly = true, true, true
 	explain := &ExplainPage{
-		Admin: admin("explain"), User: "ada", Privilege: "chief", Who: "Ada Lovelace", WhoID: "ada", When: when, Names: []string{"chief"},
+		Admin: admin("explain"), Subject: "ada", Privilege: "chief", Who: "Ada Lovelace", WhoID: "ada", When: when, Names: []string{"chief"},
 		Not: &NotHeld{PrivilegeName: PrivilegeName{"chief", "Chief"}, Lapsed: []string{"Given by Grace Hopper. That is over."}, Through: []string{"boss"},
 			Grantors: []PersonLine{{ID: "grace", Name: "Grace Hopper"}}},
 	}
@@ -76,9 +76,9 @@ func adminSamples(signedIn func() Base, when string) []sample {
 		{"admin_explain", &ExplainPage{Admin: admin("explain")}, ids("explain-title", "explain-form", "explain-user", "explain-privilege", "explain-at", "explain-go", "token-form", "explain-token", "token-go", "explain-preview")},
 		{"admin_explain_not", explain, ids("explain-title", "explain-answer", "explain-not")},
 		{"admin_explain_token", &ExplainPage{Admin: admin("explain"), Token: true, Who: "Ada Lovelace", WhoID: "ada", When: when, TokenLine: "Made for crm.", Held: person.Held}, ids("explain-answer", "explain-token-line")},
-		{"admin_explain_wrong", &ExplainPage{Admin: admin("explain"), User: "nobody", FormErrors: FormErrors{Fields: map[string]string{"user": "admin.error_person"}}}, ids("error-summary", "explain-user-error")},
-		{"admin_explain_undefined", &ExplainPage{Admin: admin("explain"), User: "ada", Privilege: "chef", Who: "Ada Lovelace", WhoID: "ada", When: when, Not: &NotHeld{PrivilegeName: PrivilegeName{"chef", ""}, Unknown: true}}, ids("explain-not")},
-		{"admin_preview", &PreviewPage{Admin: admin("explain"), User: "ada", Client: "crm", Clients: []string{"crm"}, Result: &PreviewResult{Who: "Ada Lovelace", WhoID: "ada", App: "crm",
+		{"admin_explain_wrong", &ExplainPage{Admin: admin("explain"), Subject: "nobody", FormErrors: FormErrors{Fields: map[string]string{"user": "admin.error_person"}}}, ids("error-summary", "explain-user-error")},
+		{"admin_explain_undefined", &ExplainPage{Admin: admin("explain"), Subject: "ada", Privilege: "chef", Who: "Ada Lovelace", WhoID: "ada", When: when, Not: &NotHeld{PrivilegeName: PrivilegeName{"chef", ""}, Unknown: true}}, ids("explain-not")},
+		{"admin_preview", &PreviewPage{Admin: admin("explain"), Subject: "ada", Client: "crm", Clients: []string{"crm"}, Result: &PreviewResult{Who: "Ada Lovelace", WhoID: "ada", App: "crm",
 			Steps:     []PreviewStep{{"requirement", "staff: held.", true}, {"answer", "Refused: access_denied", false}},
 			Documents: []PreviewDocument{{"id_token", "{\n  \"sub\": \"ada\"\n}"}, {"access_token", "{}"}, {"userinfo", "{}"}, {"introspection", "{}"}}}},
 			ids("preview-title", "preview-answer", "preview-steps", "preview-id_token", "preview-access_token", "preview-userinfo", "preview-introspection", "preview-form", "preview-user", "preview-client", "preview-scope", "preview-go")},

@@ -44,6 +44,11 @@ func samples(s *Set, lang string) []sample {
 		b.User = &Person{Name: "Ada Lovelace", Email: "ada@example.com"}
 		return b
 	}
+	acting := func() Base {
+		b := signedIn()
+		b.User.Represented = true
+		return b
+	}
 	app := App{
 		Name: "Sunrise Notes", LogoURL: "https://notes.example.com/logo.png", HomeURL: "https://notes.example.com/", PolicyURL: "https://notes.example.com/privacy",
 		TOSURL: "https://notes.example.com/terms", Host: "notes.example.com",
@@ -107,11 +112,12 @@ func samples(s *Set, lang string) []sample {
 		{"error_upstream", &ErrorPage{Base: base(), Status: 403, Code: "upstream_denied", Key: "error.upstream_denied", Args: map[string]any{"Provider": "Google"}, RetryURL: "/login/start/google?flow=f", RestartURL: "/login?choose=1&flow=f"}, contract("error-page", "error-code", "error-description", "error-retry", "error-restart")},
 		{"account", &AccountPage{
 			ConnectionsURL: "/account/connections",
+			AuthoritiesURL: "/account/authorities",
 			Base:           signedIn(), Email: "ada@example.com", Username: "ada", Phone: "+442079460018", UserType: "member", LastLogin: when,
 			Privileges: []PrivilegeLine{{"admin", "Administrator", "Given by the set-up."}, {"user", "", ""}},
 			Sessions:   []SessionLine{{"this", "Firefox on Linux", "203.0.113.7", when, when, true}, {"other", "Safari on iPhone", "2001:db8::1", when, when, false}},
 			Apps:       []AppLine{{"notes", "Sunrise Notes", when, []string{"openid", "calendar"}}},
-		}, contract("account-title", "sign-out", "end-others", "account-privileges", "account-sessions", "account-apps", "account-connections")},
+		}, contract("account-title", "sign-out", "end-others", "account-privileges", "account-sessions", "account-apps", "account-connections", "account-authorities")},
 		{"account_empty", &AccountPage{Base: base(), EmailVerified: true, Email: "ada@example.com", Sessions: []SessionLine{{"this", "Firefox on Linux", "203.0.113.7", when, when, true}}}, contract("account-title", "sign-out")},
 		{"form_post", &FormPostPage{Base: base(), Action: "https://notes.example.com/callback", Fields: []struct{ Name, Value string }{{"code", "c"}, {"state", "s"}}}, contract("form-post-response")},
 		{"outbox", &OutboxPage{Base: base(), Messages: []OutboxMessage{{"mail", "ada@example.com", "Subject", "Line one\n\nLine two", when, "Waiting"}, {"sms", "+442079460018", "", "A text", when, ""}}}, contract("outbox-title")},
@@ -153,6 +159,16 @@ func samples(s *Set, lang string) []sample {
 		{"privileges_read_only", &AccountPrivilegesPage{Base: signedIn(), ReadOnly: true, Open: []RequestedLine{{ID: "one", Label: "Staff", Name: "staff", Asked: when, Ends: when}}}, contract("privileges-title", "privileges-read-only")},
 		{"deletion", &DeletionPage{Base: base(), Code: "the-code", Provider: "Facebook", At: when, Done: true}, contract("deletion-title", "deletion-state", "deletion-code")},
 		{"deletion_received", &DeletionPage{Base: base(), Code: "the-code", Provider: "Facebook", At: when}, contract("deletion-title", "deletion-state")},
+		{"authorities", &AuthoritiesPage{Base: signedIn(), Recent: true, Link: "https://id.example.com/authority/secret", Clients: []Choice{{Value: "notes", Label: "Sunrise Notes"}}, Lives: []Choice{{"7", "7 days", true}, {"1", "1 day", false}},
+			Given: []AuthorityLine{{ID: "a", Person: "Grace Hopper", Reason: "Holidays", Until: when}, {ID: "b", App: "Sunrise Notes", Until: when, LinkUntil: when}},
+			Taken: []AuthorityLine{{ID: "c", Person: "Alan Turing", App: "Sunrise Notes", Reason: "Holidays", Until: when}},
+		}, contract("authorities-title", "authorities-back", "authority-new", "authority-link", "authorities-taken", "authorities-given", "act-c", "end-a", "end-b", "end-c", "authority-form", "authority-client", "authority-days", "authority-reason", "authority-submit")},
+		{"authorities_wrong", &AuthoritiesPage{Base: signedIn(), Recent: true, Clients: []Choice{{Value: "notes", Label: "Sunrise Notes"}}, Reason: "x", FormErrors: FormErrors{Form: "acting.error_many", Fields: map[string]string{"client_id": "acting.error_client", "days": "acting.error_days", "reason": "acting.error_reason"}}}, contract("authority-form", "error-summary", "authority-client-error", "authority-days-error", "authority-reason-error")},
+		{"authorities_old", &AuthoritiesPage{Base: signedIn(), Clients: []Choice{{Value: "notes", Label: "Sunrise Notes"}}, ReauthURL: "/login?reauth=1"}, contract("authorities-title", "authorities-old", "authorities-reauth")},
+		{"authority", &AuthorityPage{Base: signedIn(), Action: "/authority/secret", Line: AuthorityLine{Person: "Alan Turing", App: "Sunrise Notes", Reason: "Holidays", Until: when}, CancelURL: "/account"}, contract("authority-title", "authority-take-form", "authority-take", "authority-cancel")},
+		{"authority_own", &AuthorityPage{Base: signedIn(), Own: true, CancelURL: "/account"}, contract("authority-title", "authority-own", "authority-cancel")},
+		{"acting", &ActingPage{Base: acting(), App: app, Key: "acting.only_client", Action: "/account/act/stop?flow=f", ReturnURL: "https://notes.example.com/callback?error=access_denied"}, contract("acting-page", "acting-banner", "acting-stop", "acting-oneself-form", "acting-oneself", "acting-return")},
+		{"account_acting", &AccountPage{Base: acting(), Email: "ada@example.com", Apps: []AppLine{{"notes", "Sunrise Notes", when, []string{"openid"}}}}, contract("account-title", "acting-banner", "acting-stop", "account-apps")},
 		{"login_no_password", &LoginPage{Base: base(), Action: "/login?flow=f", NoPassword: true, Methods: loginMany.Methods[:1]}, contract("login-title", "login-with-google")},
 	}, adminSamples(signedIn, when)...)
 }

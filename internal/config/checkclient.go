@@ -88,7 +88,7 @@ var (
 	algs   = []string{"RS256", "ES256", "PS256", "EdDSA"}
 	// takenClaims mean something else in a token; a client that could overwrite them could forge them.
 	takenClaims = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "nonce", "azp", "sid", "acr", "amr", "auth_time", "at_hash", "c_hash", "s_hash",
-		"client_id", "scope", "cnf", "act", "active", "events", "email", "email_verified", "phone_number", "phone_number_verified", "address", "name",
+		"client_id", "scope", "cnf", "act", "may_act", "active", "events", "email", "email_verified", "phone_number", "phone_number_verified", "address", "name",
 		"given_name", "family_name", "preferred_username", "user_type", "readonly"}
 )
 

@@ -86,6 +86,8 @@ type Client struct {
 	Registration string `yaml:"registration"`
 	// RequireEmail asks people who have no address for one before they go on, and proves it by a code in a mail. It needs mail.
 	RequireEmail bool `yaml:"require_email"`
+	// AllowActAs takes people who act for others: tokens then speak of the person represented, and say in act who it really is.
+	AllowActAs bool `yaml:"allow_act_as"`
 	// AllowedCORSOrigins are the origins whose scripts may call the token and userinfo endpoints.
 	AllowedCORSOrigins []string `yaml:"allowed_cors_origins"`
 }

@@ -197,6 +197,24 @@ func (p Powers) Of(effective []string) []Permission {
 	return slices.Compact(out)
 }
 
+// Lacks is the first permission of a person that an actor does not have, "" when there is none. admin is more than the permissions there are
+// today, so it is lacked by whoever has them one by one. Both are sorted effective closures.
+func (p Powers) Lacks(actor, person []string) Permission {
+	if holds(actor, Admin) {
+		return ""
+	}
+	theirs, own := p.Of(person), p.Of(actor)
+	if holds(person, Admin) {
+		return theirs[0]
+	}
+	for _, one := range theirs {
+		if !slices.Contains(own, one) {
+			return one
+		}
+	}
+	return ""
+}
+
 // Table is the directive as it is in force: privilege → permissions, for an overview and for storing. admin is not in it.
 func (p Powers) Table() map[string][]Permission {
 	out := map[string][]Permission{}

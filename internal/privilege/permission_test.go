@@ -35,6 +35,30 @@ func TestPowers_BuiltIn(t *testing.T) {
 	}
 }
 
+// TestPowers_Lacks: what stands between a person and who would act for them.
+func TestPowers_Lacks(t *testing.T) {
+	t.Parallel()
+	all := []string{}
+	for _, i := range Permissions() {
+		all = append(all, string(i.Name))
+	}
+	p, _, err := NewPowers(map[string][]string{"everything": all, "desk": {"create_user"}, "guests": {"invite_user"}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		actor, person string
+		lacks         bool
+	}{
+		{"user", "user", false}, {"user", "trainer", false}, {"user", "desk", true}, {"desk", "desk", false}, {"desk", "guests", false}, {"guests", "desk", true},
+		{"everything", "desk", false}, {"everything", "admin", true}, {"admin", "everything", false}, {"admin", "admin", false}, {"", "", false},
+	} {
+		if got := p.Lacks([]string{c.actor}, []string{c.person}); (got != "") != c.lacks {
+			t.Errorf("%s for %s: %q", c.actor, c.person, got)
+		}
+	}
+}
+
 // TestPowers_Directive: R93, R94, R98.
 func TestPowers_Directive(t *testing.T) {
 	t.Parallel()

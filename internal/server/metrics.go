@@ -22,6 +22,7 @@ type metrics struct {
 	tokens   *prometheus.CounterVec
 	refused  *prometheus.CounterVec
 	replays  *prometheus.CounterVec
+	acting   prometheus.Counter
 	signIns  *prometheus.CounterVec
 	answers  *prometheus.CounterVec
 	messages *prometheus.CounterVec
@@ -50,6 +51,9 @@ func newMetrics(version string) *metrics {
 		replays: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "latchkey_replays_total", Help: "Codes and refresh tokens that came twice and ended their grant. More than a few: look at the audit.",
 		}, []string{"what"}),
+		acting: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "latchkey_acting_codes_total", Help: "Authorization codes issued to people who act for another person.",
+		}),
 		signIns: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "latchkey_sign_ins_total", Help: "Sign-in attempts, by result.",
 		}, []string{"result"}),
@@ -74,7 +78,7 @@ func newMetrics(version string) *metrics {
 		ConstLabels: prometheus.Labels{"version": version},
 	})
 	info.Set(1)
-	m.reg.MustRegister(m.requests, m.duration, m.tokens, m.refused, m.replays, m.signIns, m.answers, m.messages, m.panics, m.reloads, m.purged, info,
+	m.reg.MustRegister(m.requests, m.duration, m.tokens, m.refused, m.replays, m.acting, m.signIns, m.answers, m.messages, m.panics, m.reloads, m.purged, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, r := range []string{"ok", "refused"} {
 		m.reloads.WithLabelValues(r)
@@ -139,6 +143,8 @@ func (m *metrics) engine(kind, detail string) {
 		m.tokens.WithLabelValues(detail).Inc()
 	case "refused":
 		m.refused.WithLabelValues(detail).Inc()
+	case "acting":
+		m.acting.Inc()
 	case "replay":
 		m.replays.WithLabelValues(detail).Inc()
 	}

@@ -180,7 +180,7 @@ func (s *Server) openPages(context.Context) (err error) {
 	s.mux, err = web.NewMux(web.Config{
 		Issuer: s.issuer, AllowedHosts: s.cfg.HTTP.AllowedHosts, Templates: s.templates, Logger: s.log, MaxBody: int64(s.cfg.Limits.MaxBody),
 		TrustedProxies: s.cfg.HTTP.TrustedProxies, HSTS: !insecure(s.cfg), CSRFKey: s.master.Derive("csrf"),
-		Session: s.sessions.Load, SignedIn: signedIn, SignIn: s.signIn, Allow: func(ctx context.Context, action string) error { return s.guard.Authorize(ctx, action) }, Person: s.person, Binding: binding, Bind: bind,
+		Session: s.sessions.Load, SignedIn: signedIn, SignIn: s.signIn, Allow: func(ctx context.Context, action string) error { return s.guard.Authorize(ctx, action) }, Acting: acting, Person: s.person, Binding: binding, Bind: bind,
 		Observe: s.metrics.observe, Panicked: s.metrics.panics.Inc,
 	})
 	return err
@@ -350,6 +350,11 @@ func signedIn(ctx context.Context) bool {
 	return ok
 }
 
+func acting(ctx context.Context) bool {
+	s, ok := session.Current(ctx)
+	return ok && s.Acting()
+}
+
 // signIn sends a person without a session to the sign-in page, and back to the page they asked for. It is kept in a cookie of ours, sealed, and
 // only where a route of ours matched: no address from a browser is ever followed (security.md C8).
 func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
@@ -359,14 +364,14 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
 	return web.SeeOther(w, r, login.SignInURL(""))
 }
 
-// person is who the head of each page names.
+// person is who the head of each page names; the language is that of whoever reads it.
 func (s *Server) person(ctx context.Context) (*templates.Person, string) {
 	cur, ok := session.Current(ctx)
 	if !ok {
 		return nil, ""
 	}
-	u := &cur.Live.User
-	p := &templates.Person{Name: u.Name(), Email: u.Email}
+	u, shown := &cur.Live.User, &cur.Person().User
+	p := &templates.Person{Name: shown.Name(), Email: shown.Email, Represented: cur.Acting()}
 	// Without definitions a page is still a page: what it shows needs none.
 	if m, err := s.store.Model(ctx); err == nil {
 		if t := m.Type(u.UserType); t != nil {

@@ -49,11 +49,17 @@ const (
 	// CrossSitePOST exempts a route from CrossOriginProtection and the form token: POST /oauth2/authorize, POST /oauth2/logout, POST
 	// /callback/{connector} and nothing else (architecture.md, settled detail 6). Such a handler changes nothing on the strength of the session alone.
 	CrossSitePOST Option = iota
+	// WhileActing lets somebody use a route who acts for another person. Every other route refuses them, so that nobody changes another's
+	// account, and a new route is closed until somebody thinks about it (R103). Its handler knows which of the two it is about.
+	WhileActing
 )
 
 func (o Option) String() string {
-	if o == CrossSitePOST {
+	switch o {
+	case CrossSitePOST:
 		return "cross_site_post"
+	case WhileActing:
+		return "while_acting"
 	}
 	return "unknown"
 }
@@ -77,6 +83,8 @@ type Config struct {
 	// Allow says whether the person of that context may do an action (for Needs); nil = yes, else an error for them. It is asked before the
 	// body is read and the handler runs, at every request.
 	Allow func(ctx context.Context, action string) error
+	// Acting says whether that session acts for another person; nil = none does.
+	Acting func(ctx context.Context) bool
 	// Binding is what the form token is bound to besides the key: the session's id, or what identifies the browser before there is
 	// one; "" = nothing yet.
 	Binding func(r *http.Request) string
@@ -183,7 +191,7 @@ func (m *Mux) Page(pattern string, rule Rule, h Handler, opts ...Option) {
 	case action != "" && m.c.Allow == nil:
 		panic("web: " + pattern + " needs Config.Allow")
 	}
-	p := page{m: m, rule: rule, handler: h, crossSite: slices.Contains(opts, CrossSitePOST)}
+	p := page{m: m, rule: rule, handler: h, crossSite: slices.Contains(opts, CrossSitePOST), acting: slices.Contains(opts, WhileActing)}
 	m.mux.Handle(pattern, p)
 	route := Route{Pattern: pattern, Kind: "page", Rule: string(rule)}
 	for _, o := range opts {
@@ -236,6 +244,7 @@ type page struct {
 	rule      Rule
 	handler   Handler
 	crossSite bool
+	acting    bool
 }
 
 // ServeHTTP implements http.Handler. The order matters: what costs nothing refuses first, and nothing of the body is read for
@@ -267,6 +276,9 @@ func (p page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (p page) serve(res *response, r *http.Request) error {
 	if p.rule != Public && !p.m.c.SignedIn(r.Context()) {
 		return p.m.c.SignIn(res, r)
+	}
+	if !p.acting && p.m.c.Acting != nil && p.m.c.Acting(r.Context()) {
+		return &Error{Status: http.StatusForbidden, Key: "error.acting", Code: "acting"}
 	}
 	if action := p.rule.action(); action != "" {
 		if err := p.m.c.Allow(r.Context(), action); err != nil {

@@ -70,6 +70,43 @@ func TestConfigIsChecked(t *testing.T) {
 	}
 }
 
+// Whoever acts for another finds every route shut but those that say otherwise, whatever its rule; before the body is read, before an action is asked.
+func TestActingRule(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	f := newFake(t, func(c *Config) {
+		c.Acting = func(ctx context.Context) bool { return ctx.Value(whoKey{}) == "eve" }
+		c.Allow = func(context.Context, string) error { asked++; return nil }
+	})
+	f.Page("GET /open", Public, okay, WhileActing)
+	f.Page("GET /public", Public, okay)
+	f.Page("GET /own", SignedIn, okay)
+	f.Page("POST /own", SignedIn, okay)
+	f.Page("GET /admin", Needs("users.view"), okay)
+	if got := fmt.Sprint(f.Routes()); !strings.Contains(got, "{GET /open page public [while_acting]}") {
+		t.Error(got)
+	}
+	for _, c := range []struct {
+		method, path, who string
+		status            int
+	}{
+		{"GET", "/open", "eve", 200}, {"GET", "/public", "eve", 403}, {"GET", "/own", "eve", 403}, {"POST", "/own", "eve", 403}, {"GET", "/admin", "eve", 403},
+		{"HEAD", "/own", "eve", 403}, {"GET", "/public", "", 200}, {"GET", "/own", "", 303}, {"GET", "/own", "ada", 200}, {"GET", "/admin", "ada", 200},
+	} {
+		var headers []string
+		if c.who != "" {
+			headers = []string{"Cookie", "who=" + c.who}
+		}
+		w := f.do(t, c.method, c.path, "", headers...)
+		if w.Code != c.status || c.who == "eve" && c.status == 403 && c.method == "GET" && !strings.Contains(w.Body.String(), `data-error="acting"`) {
+			t.Errorf("%s %s as %q: %d, want %d", c.method, c.path, c.who, w.Code, c.status)
+		}
+	}
+	if asked != 1 {
+		t.Errorf("an action was asked %d times", asked)
+	}
+}
+
 // A route that needs an action asks for it at every request: after the session, before the body and the handler.
 func TestNeedsRule(t *testing.T) {
 	t.Parallel()

@@ -70,6 +70,9 @@ func isSecret(s string) bool {
 // Binding is web.Config.Binding: form tokens belong to the session, and before there is one to the browser.
 func (m *Manager) Binding(r *http.Request) string {
 	if s, ok := Current(r.Context()); ok {
+		if s.Acting() { // a form from before is about somebody else
+			return "session:" + s.ID + ":" + s.ActingFor
+		}
 		return "session:" + s.ID
 	}
 	if v := m.FlowBinding(r); v != "" {

@@ -6,6 +6,9 @@
 //
 //	cookie ─securecookie─▶ id.secret ─▶ row by id ─▶ SHA-256(secret) equal? ─▶ user active? ─▶ Session
 //
+// Somebody who acts for another person (acting.go) is still themselves: UserID, sign-in and end of the session stay theirs. Whether they may is
+// asked again on every request.
+//
 // Every change of what somebody may do makes a new id, and the old one dies in the same transaction. Trouble with the database is an
 // error, never a signed-out person.
 package session
@@ -106,10 +109,24 @@ func New(c Config) (*Manager, error) {
 	return m, nil
 }
 
-// Session is a COMPLETE sign-in of a user who was active when it was read.
+// Session is a COMPLETE sign-in of a user who was active when it was read. UserID and Live are always whoever really signed in.
 type Session struct {
 	store.Session
 	Live *store.Live // read in the same statement
+	// For is the person they act for, who was found to be represented rightfully when the session was read; nil = they are themselves. Only a
+	// route that says web.WhileActing sees a session with it.
+	For *store.Live
+}
+
+// Acting says whether the person acts for another.
+func (s *Session) Acting() bool { return s.For != nil }
+
+// Person is whom pages and tokens speak of: the person represented, or whoever signed in.
+func (s *Session) Person() *store.Live {
+	if s.For != nil {
+		return s.For
+	}
+	return s.Live
 }
 
 type contextKey struct{}
@@ -136,6 +153,9 @@ func (m *Manager) Load(ctx context.Context, r *http.Request) (context.Context, e
 		return ctx, err
 	}
 	web.LogAttrs(ctx, slog.String("user", s.UserID))
+	if s.Acting() {
+		web.LogAttrs(ctx, slog.String("acting_for", s.ActingFor))
+	}
 	m.seen(ctx, s)
 	return With(ctx, s), nil
 }
@@ -157,7 +177,11 @@ func (m *Manager) read(ctx context.Context, r *http.Request) (*Session, error) {
 	case m.c.Enabled != nil && !m.c.Enabled(row.Connector):
 		return nil, nil
 	}
-	return &Session{Session: *row, Live: live}, nil
+	s := &Session{Session: *row, Live: live}
+	if err := m.represented(ctx, s); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // seen writes last_seen at most every five minutes, off the request's path. A write that fails is tried at the next request.
@@ -233,7 +257,7 @@ func (m *Manager) row(r *http.Request, p Proof) (*store.Session, string) {
 		ID: newID(), SecretHash: hashHex(secret), UserID: p.UserID, Connector: p.Connector,
 		AMR: slices.Clone(p.AMR), ACR: ACR(p.AMR), AuthTime: store.At(now), CreatedAt: store.At(now), LastSeenAt: store.At(now),
 		IdleMS: idle.Milliseconds(), ExpiresAt: store.At(now.Add(absolute)),
-		IP: ipText(r), UserAgent: userAgent(r),
+		IP: clientIP(r.Context()), UserAgent: userAgent(r),
 	}, secret
 }
 
@@ -318,13 +342,6 @@ func hashHex(s string) string {
 
 func secretMatches(secret, hash string) bool {
 	return hash != "" && subtle.ConstantTimeCompare([]byte(hashHex(secret)), []byte(hash)) == 1
-}
-
-func ipText(r *http.Request) string {
-	if a := web.ClientIP(r.Context()); a.IsValid() {
-		return a.String()
-	}
-	return ""
 }
 
 // userAgent is cut: it is shown on the account page and nothing else.
