@@ -46,6 +46,9 @@ func (m *Model) May(l *Live, now Time, want privilege.Permission) bool {
 	return l.User.Active(now.Time) && m.Powers.May(m.Effective(l, now), want)
 }
 
+// Administers says whether a person has power over others now (privilege.Powers.Administers), whether or not the account is open.
+func (m *Model) Administers(l *Live, now Time) bool { return m.Powers.Administers(m.Effective(l, now)) }
+
 // Privileged says whether somebody gave this person more than what everybody has who is new, now or at some time to come.
 func (m *Model) Privileged(l *Live) bool {
 	common := []string{userPrivilege}
