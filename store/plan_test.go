@@ -49,6 +49,7 @@ func TestEveryLookupHasAnIndex(t *testing.T) {
 		"privilegeNamed": privilegeNamed, "endPower": endPower, "setUserType": setUserType, "endTypeOf": endTypeOf, "usersOfType": usersOfType,
 		"typeUntyped": typeUntyped, "nameUntyped": nameUntyped, "eraseUser": eraseUser, "deleteConsentsOf": deleteConsentsOf,
 		"deleteIdentitiesOf": deleteIdentitiesOf, "endAssignmentsHeld": endAssignmentsHeld, "closeDeletions": closeDeletions,
+		"useOf": useOf, "unusedSince": unusedSince, "holdUser": holdUser, "noteSent": noteSent, "deleteWarning": deleteWarning, "keepSessionUse": keepSessionUse,
 	}
 	for _, p := range purges(s.Now(), s.conf) {
 		queries["purge "+p.table+" "+p.over] = p.query()

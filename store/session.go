@@ -152,6 +152,9 @@ func (s *Store) EndSession(ctx context.Context, id, reason string) error {
 		if _, err := s.exec(ctx, revokeSessionGrants, At(s.now(ctx)), reason, id); err != nil {
 			return err
 		}
+		if _, err := s.exec(ctx, keepSessionUse, id); err != nil {
+			return err
+		}
 		_, err := s.exec(ctx, deleteSession, id)
 		return err
 	})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Mail is what a mail says; the types below. A mail is a subject and a few parts, which one file and one function print, so its HTML and its
@@ -42,6 +43,22 @@ func (m TakenMail) write(p *mailPage) {
 	p.text("mail.taken_you")
 	p.link(m.AccountPath)
 	p.text("mail.taken_other")
+}
+
+// IdleMail warns somebody that their account goes if nobody uses it.
+type IdleMail struct {
+	Since      time.Time // nobody used it since
+	Due        time.Time // it stays at least until then
+	SignInPath string    // where using it begins, a path of ours
+}
+
+func (m IdleMail) write(p *mailPage) {
+	p.subject("mail.idle_subject")
+	p.text("mail.idle_intro", "App", p.AppName, "Since", p.loc.when(m.Since))
+	p.text("mail.idle_due", "Due", p.loc.when(m.Due))
+	p.text("mail.idle_keep")
+	p.link(m.SignInPath)
+	p.text("mail.idle_leave")
 }
 
 // mailPart is a paragraph, a code or a link.

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/net/html"
 )
@@ -22,6 +23,7 @@ func mailSet(t *testing.T, issuer string) *Set {
 var mails = map[string]Mail{
 	"code":  CodeMail{Code: "012345", Minutes: 10},
 	"taken": TakenMail{AccountPath: "/account/connections"},
+	"idle":  IdleMail{Since: time.Date(2025, 3, 4, 5, 6, 0, 0, time.UTC), Due: time.Date(2026, 3, 4, 5, 6, 0, 0, time.UTC), SignInPath: "/login"},
 }
 
 // TestMail_Golden: every mail in each language, text and HTML (R187, R188).
