@@ -66,6 +66,23 @@ func (m *Model) Privileged(l *Live) bool {
 	return false
 }
 
+// Beyond is the first privilege that a person holds, now or at some time to come, beside user and what names bring; "" = none.
+func (m *Model) Beyond(l *Live, now Time, names ...string) string {
+	var held []string
+	for _, h := range l.Holdings {
+		if h.Until.IsZero() || h.Until.After(now.Time) {
+			held = append(held, h.Privilege)
+		}
+	}
+	within := m.Graph.Closure(append([]string{userPrivilege}, names...)...)
+	for _, n := range m.Graph.Closure(held...) {
+		if _, found := slices.BinarySearch(within, n); !found {
+			return n
+		}
+	}
+	return ""
+}
+
 // ReadOnly says whether a person may change nothing: their type says so. An unknown type means no rights.
 func (m *Model) ReadOnly(u *User) bool {
 	t := m.Type(u.UserType)

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/config"
-	"github.com/latchkey-idp/latchkey/internal/privilege"
 	"github.com/latchkey-idp/latchkey/login"
 	"github.com/latchkey-idp/latchkey/store"
 	"github.com/latchkey-idp/latchkey/templates"
@@ -42,6 +41,7 @@ const (
 const (
 	idleAdministers = "has power over other accounts"
 	idleHolds       = "holds "
+	idleType        = "has a user type that is not there"
 	idleNoAddress   = "has no proven e-mail address to warn"
 	idleInactive    = "is disabled, not yet valid or no longer"
 	idleWarned      = "was warned"
@@ -84,7 +84,10 @@ func (p idlePolicy) decide(u *store.Use, l *store.Live, m *store.Model, now time
 	case m.Administers(l, at):
 		return IdleKeep, idleAdministers, time.Time{}
 	}
-	if n := p.beyond(l, m, now); n != "" {
+	switch n := m.Beyond(l, store.At(now), p.privileges...); {
+	case m.Type(l.User.UserType) == nil:
+		return IdleKeep, idleType, time.Time{}
+	case n != "":
 		return IdleKeep, idleHolds + n, time.Time{}
 	}
 	if l.User.Email == "" || l.User.EmailVerifiedAt.IsZero() {
@@ -108,22 +111,6 @@ func (p idlePolicy) decide(u *store.Use, l *store.Live, m *store.Model, now time
 		return IdleWait, idleWarned, due
 	}
 	return IdleRemove, "", due
-}
-
-// beyond is the first privilege that somebody holds, or will, beside those whose holders may be removed; "" = none. An unknown user type
-// counts as one.
-func (p idlePolicy) beyond(l *store.Live, m *store.Model, now time.Time) string {
-	if m.Type(l.User.UserType) == nil {
-		return "an unknown user type"
-	}
-	// Also what begins later: somebody meant the person to have it.
-	names := []string{privilege.User}
-	for _, h := range l.Holdings {
-		if h.Until.IsZero() || now.Before(h.Until.Time) {
-			names = append(names, h.Privilege)
-		}
-	}
-	return privilege.Lacks(m.Graph.Closure(append(p.privileges, privilege.User)...), m.Graph.Closure(names...))
 }
 
 // IdleAccount is an account that nobody used for long, and what a run does about it.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -27,6 +28,7 @@ type idleSite struct {
 	*testing.T
 	store *store.Store
 	set   *templates.Set
+	url   string
 	ms    *atomic.Int64
 	run   idleRun
 	n     int
@@ -44,7 +46,7 @@ func eachIdle(t *testing.T, f func(s *idleSite)) {
 
 func newIdleSite(t *testing.T, engine, url string) *idleSite {
 	t.Helper()
-	s := &idleSite{T: t, ms: new(atomic.Int64)}
+	s := &idleSite{T: t, url: url, ms: new(atomic.Int64)}
 	s.ms.Store(time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC).UnixMilli())
 	s.store = storetest.OpenWith(t, engine, store.Config{URL: url, Now: s.now})
 	var err error
@@ -208,7 +210,9 @@ func TestIdle_Kept(t *testing.T) {
 		for _, u := range []*store.User{none, unproven, ended} {
 			s.must(s.store.UpdateUser(ctx, u))
 		}
-		want := map[*store.User]string{boss: "keep " + idleAdministers, typed: "keep " + idleAdministers, s.user("desk"): "keep " + idleAdministers,
+		odd := s.user()
+		s.odd(odd)
+		want := map[*store.User]string{odd: "keep " + idleType, boss: "keep " + idleAdministers, typed: "keep " + idleAdministers, s.user("desk"): "keep " + idleAdministers,
 			s.user("trainer"): "keep holds trainer", s.user("vip"): "keep holds vip", s.user("developer", "customer"): "keep holds developer",
 			later: "keep holds trainer", off: "", none: "keep " + idleNoAddress, unproven: "keep " + idleNoAddress, ended: "keep " + idleInactive,
 			over: "warn*", s.user(): "warn*", s.user("customer"): "warn*"}
@@ -228,6 +232,23 @@ func TestIdle_Kept(t *testing.T) {
 			}
 		}
 	})
+}
+
+// odd gives a person a user type that is not there, as only somebody in the database can.
+func (s *idleSite) odd(u *store.User) {
+	s.Helper()
+	driver, dsn := "sqlite", strings.TrimPrefix(s.url, "sqlite:")+"?_pragma=busy_timeout(5000)"
+	if s.store.Engine() == store.Postgres {
+		driver, dsn = "pgx", s.url
+	}
+	db, err := sql.Open(driver, dsn)
+	s.must(err)
+	defer db.Close()
+	r, err := db.ExecContext(s.Context(), `UPDATE users SET user_type = 'gone' WHERE id = '`+u.ID+`'`)
+	s.must(err)
+	if n, err := r.RowsAffected(); err != nil || n != 1 {
+		s.Fatal(n, err)
+	}
 }
 
 // TestIdle_UseClears: whatever is use after the warning keeps the account, and the next time without use is warned of anew. Also where the
