@@ -2,102 +2,146 @@ package store
 
 import (
 	"context"
-	"database/sql"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/latchkey-idp/latchkey/internal/privilege"
 )
 
-// maskBits is how many privileges a change may move to be weighed by bits: the rest is rare and goes the long way.
-const maskBits = 64
+// leads says of a name which of the moved privileges it leads to, before and after an edit: bits by their places.
+type leads struct{ before, after []uint64 }
 
-// leads says of a name which of the moved privileges it leads to, before and after an edit, by their places.
-type leads struct{ before, after uint64 }
-
-// weighByBits groups everybody who holds something of touched by what the edit does to them, when it moves few privileges: one look per assignment, and
-// no list of names per person.
-func (s *Store) weighByBits(ctx context.Context, before, after *privilege.Graph, touched, moved []string, out *Impact) error {
+// weigh adds up what an edit does to everybody who holds something of touched: one look per assignment, and no list of names per person.
+func (s *Store) weigh(ctx context.Context, before, after *privilege.Graph, touched, moved []string, out *Impact) error {
+	words := (len(moved) + 63) / 64
 	of := map[string]leads{}
-	for i, m := range moved {
-		for _, n := range before.Above(m) {
-			l := of[n]
-			l.before |= 1 << i
-			of[n] = l
+	for n, b := range before.Reach(moved) {
+		of[n] = leads{before: b}
+	}
+	for n, a := range after.Reach(moved) {
+		of[n] = leads{of[n].before, a}
+	}
+	row := func() leads { return leads{make([]uint64, words), make([]uint64, words)} }
+	now, all, gained, lost := row(), row(), make([]uint64, words), make([]uint64, words)
+	var people, gain, lose int
+	count := func(l leads) (any bool) {
+		var more, less uint64
+		for w := range l.before {
+			g, d := l.after[w]&^l.before[w], l.before[w]&^l.after[w]
+			more, less = more|g, less|d
+			gained[w], lost[w] = gained[w]|g, lost[w]|d
 		}
-		for _, n := range after.Above(m) {
-			l := of[n]
-			l.after |= 1 << i
-			of[n] = l
+		if more|less == 0 {
+			return false
+		}
+		people++
+		if more != 0 {
+			gain++
+		}
+		if less != 0 {
+			lose++
+		}
+		return true
+	}
+	add := func(to, l leads) {
+		for w, b := range l.before {
+			to.before[w] |= b
+		}
+		for w, a := range l.after {
+			to.after[w] |= a
 		}
 	}
-	type effect struct{ gained, lost uint64 }
-	counts := map[effect]int{}
-	var user string
-	var now, all leads
-	flush := func() {
-		if user == "" {
-			return
+	names := slices.Collect(maps.Keys(of)) // what leads to nothing that moves has no say
+	err := s.eachHolder(ctx, touched, names, atOnce, func(_ string, held string) error {
+		for _, l := range []leads{now, all} {
+			clear(l.before)
+			clear(l.after)
 		}
-		e := effect{now.after &^ now.before, now.before &^ now.after}
-		if e == (effect{}) { // not today, then when all has begun
-			e = effect{all.after &^ all.before, all.before &^ all.after}
-		}
-		if e != (effect{}) {
-			counts[e]++
-		}
-	}
-	query, args := s.holdingsOf(ctx, touched)
-	err := s.read(ctx, query, args, func(r *sql.Rows) error {
-		user, now, all = "", leads{}, leads{}
-		clear(counts)
-		var id, name sql.RawBytes
-		var waits int64
-		for r.Next() {
-			if err := r.Scan(&id, &name, &waits); err != nil {
-				return err
-			}
-			if string(id) != user {
-				flush()
-				user, now, all = string(id), leads{}, leads{}
-			}
-			l := of[string(name)]
-			all.before, all.after = all.before|l.before, all.after|l.after
-			if waits == 0 {
-				now.before, now.after = now.before|l.before, now.after|l.after
+		for name := range strings.SplitSeq(held, " ") {
+			name, waits := strings.CutPrefix(name, later)
+			l := of[name]
+			if add(all, l); !waits {
+				add(now, l)
 			}
 		}
-		flush()
-		return r.Err()
+		if !count(now) {
+			count(all) // not today, then when all has begun
+		}
+		return nil
 	})
 	if err != nil {
 		return err
 	}
-	for e, n := range counts {
-		var gained, lost []string
-		for i, m := range moved {
-			if e.gained&(1<<i) != 0 {
-				gained = append(gained, m)
-			}
-			if e.lost&(1<<i) != 0 {
-				lost = append(lost, m)
-			}
+	out.People, out.Gain, out.Lose = people, gain, lose
+	for i, m := range moved {
+		if gained[i/64]&(1<<(i%64)) != 0 {
+			out.Gained = append(out.Gained, m)
 		}
-		out.Add(privilege.Effect{Before: lost, After: gained}, n)
+		if lost[i/64]&(1<<(i%64)) != 0 {
+			out.Lost = append(out.Lost, m)
+		}
 	}
+	slices.Sort(out.Gained)
+	slices.Sort(out.Lost)
 	return nil
 }
 
-// holdingsOf asks for what everybody holds, now or later, who holds something of touched; person by person.
-func (s *Store) holdingsOf(ctx context.Context, touched []string) (string, []any) {
-	now := At(s.now(ctx))
-	query := `SELECT a.user_id, a.privilege, CASE WHEN a.valid_from > ? THEN 1 ELSE 0 END AS waits FROM assignments a
-WHERE a.ended_at IS NULL AND (a.valid_until IS NULL OR a.valid_until > ?)`
-	args := []any{now, now}
-	if len(touched) <= manyNames {
-		query += ` AND a.user_id IN (SELECT t.user_id FROM assignments t WHERE t.ended_at IS NULL AND t.privilege IN (?` + strings.Repeat(`, ?`, len(touched)-1) + `))`
-		for _, n := range touched {
-			args = append(args, n)
-		}
+// atOnce is how many people one statement of eachHolder reads: few enough for the patience that PostgreSQL has with one, however many there are.
+const atOnce = 5000
+
+// holder is what somebody holds, now or later: names in one text, with later before what begins later.
+type holder struct{ userID, held string }
+
+func (h *holder) fields() []any { return []any{&h.userID, &h.held} }
+
+// eachHolder hands everybody who holds something of touched, now or later, with what they hold of names (nil = all), in the order of their ids. It
+// reads them in parts of n people: outside of a transaction each is of its own moment.
+func (s *Store) eachHolder(ctx context.Context, touched, names []string, n int, each func(user, held string) error) error {
+	if len(touched) == 0 {
+		return nil
 	}
-	return query + ` ORDER BY a.user_id`, args
+	in := func(args *[]any, column string, list []string) string {
+		if list == nil || len(list) > manyNames {
+			return ""
+		}
+		for _, n := range list {
+			*args = append(*args, n)
+		}
+		return ` AND ` + column + ` IN (?` + strings.Repeat(`, ?`, len(list)-1) + `)`
+	}
+	now := At(s.now(ctx))
+	for after, more := "", true; more; {
+		var args []any
+		query := `SELECT DISTINCT t.user_id FROM assignments t WHERE t.ended_at IS NULL` + in(&args, "t.privilege", touched) + ` AND t.user_id > ? ORDER BY t.user_id LIMIT 1 OFFSET ?`
+		last, full, err := value[string](ctx, s, query, append(args, after, n-1)...)
+		if err != nil {
+			return err
+		}
+		within := func(args *[]any, column string) string {
+			*args = append(*args, after)
+			if !full {
+				return ` AND ` + column + ` > ?`
+			}
+			*args = append(*args, last)
+			return ` AND ` + column + ` > ? AND ` + column + ` <= ?`
+		}
+		args = []any{now, now}
+		query = `SELECT a.user_id, STRING_AGG(CASE WHEN a.valid_from > ? THEN '` + later + `' || a.privilege ELSE a.privilege END, ' ') FROM assignments a
+WHERE a.ended_at IS NULL AND (a.valid_until IS NULL OR a.valid_until > ?)` + within(&args, "a.user_id") + in(&args, "a.privilege", names)
+		if len(touched) <= manyNames {
+			query += ` AND a.user_id IN (SELECT t.user_id FROM assignments t WHERE t.ended_at IS NULL` + in(&args, "t.privilege", touched) + within(&args, "t.user_id") + `)`
+		}
+		people, err := many[holder](ctx, s, query+` GROUP BY a.user_id ORDER BY a.user_id`, args...)
+		if err != nil {
+			return err
+		}
+		for _, h := range people {
+			if err := each(h.userID, h.held); err != nil {
+				return err
+			}
+		}
+		after, more = last, full
+	}
+	return nil
 }
