@@ -9,26 +9,27 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/privilege"
 )
 
-// leads says of a name which of the moved privileges it leads to, before and after an edit: bits by their places.
-type leads struct{ before, after []uint64 }
+// leads says of a name which of the moved privileges it leads to: bits by their places. Only of a touched name it differs before and after an edit;
+// of all others same is both.
+type leads struct{ same, before, after []uint64 }
 
 // weigh adds up what an edit does to everybody who holds something of touched: one look per assignment, and no list of names per person.
 func (s *Store) weigh(ctx context.Context, before, after *privilege.Graph, touched, moved []string, out *Impact) error {
 	words := (len(moved) + 63) / 64
-	of := map[string]leads{}
+	of, then := map[string]leads{}, after.Reach(moved)
 	for n, b := range before.Reach(moved) {
-		of[n] = leads{before: b}
+		of[n] = leads{same: b}
 	}
-	for n, a := range after.Reach(moved) {
-		of[n] = leads{of[n].before, a}
+	for _, n := range touched {
+		of[n] = leads{before: of[n].same, after: then[n]}
 	}
-	row := func() leads { return leads{make([]uint64, words), make([]uint64, words)} }
-	now, all, gained, lost := row(), row(), make([]uint64, words), make([]uint64, words)
+	row := func() []uint64 { return make([]uint64, words) }
+	l, gained, lost := leads{row(), row(), row()}, row(), row()
 	var people, gain, lose int
-	count := func(l leads) (any bool) {
+	count := func() (any bool) {
 		var more, less uint64
-		for w := range l.before {
-			g, d := l.after[w]&^l.before[w], l.before[w]&^l.after[w]
+		for w, same := range l.same {
+			g, d := l.after[w]&^l.before[w]&^same, l.before[w]&^l.after[w]&^same
 			more, less = more|g, less|d
 			gained[w], lost[w] = gained[w]|g, lost[w]|d
 		}
@@ -44,30 +45,32 @@ func (s *Store) weigh(ctx context.Context, before, after *privilege.Graph, touch
 		}
 		return true
 	}
-	add := func(to, l leads) {
-		for w, b := range l.before {
-			to.before[w] |= b
-		}
-		for w, a := range l.after {
-			to.after[w] |= a
-		}
+	add := func(name string) {
+		to := of[name]
+		or(l.same, to.same)
+		or(l.before, to.before)
+		or(l.after, to.after)
 	}
 	names := slices.Collect(maps.Keys(of)) // what leads to nothing that moves has no say
 	err := s.eachHolder(ctx, touched, names, atOnce, func(_ string, held string) error {
-		for _, l := range []leads{now, all} {
-			clear(l.before)
-			clear(l.after)
-		}
+		clear(l.same)
+		clear(l.before)
+		clear(l.after)
+		var waits []string
 		for name := range strings.SplitSeq(held, " ") {
-			name, waits := strings.CutPrefix(name, later)
-			l := of[name]
-			if add(all, l); !waits {
-				add(now, l)
+			if n, begins := strings.CutPrefix(name, later); begins {
+				waits = append(waits, n)
+			} else {
+				add(name)
 			}
 		}
-		if !count(now) {
-			count(all) // not today, then when all has begun
+		if count() || waits == nil {
+			return nil
 		}
+		for _, name := range waits { // nothing today, then when all has begun
+			add(name)
+		}
+		count()
 		return nil
 	})
 	if err != nil {
@@ -87,13 +90,30 @@ func (s *Store) weigh(ctx context.Context, before, after *privilege.Graph, touch
 	return nil
 }
 
-// atOnce is how many people one statement of eachHolder reads: few enough for the patience that PostgreSQL has with one, however many there are.
-const atOnce = 5000
+// or adds bits to sum. more is as long, or nil.
+func or(sum, more []uint64) {
+	if len(more) == 0 {
+		return
+	}
+	sum = sum[:len(more)]
+	for w, b := range more {
+		sum[w] |= b
+	}
+}
+
+// atOnce is how many people one statement of eachHolder reads: few enough for the patience that PostgreSQL has with one, and for the parameters it
+// may have, however many people there are.
+const atOnce = 2000
 
 // holder is what somebody holds, now or later: names in one text, with later before what begins later.
 type holder struct{ userID, held string }
 
 func (h *holder) fields() []any { return []any{&h.userID, &h.held} }
+
+// onlyID is a row of one id.
+type onlyID string
+
+func (u *onlyID) fields() []any { return []any{(*string)(u)} }
 
 // eachHolder hands everybody who holds something of touched, now or later, with what they hold of names (nil = all), in the order of their ids. It
 // reads them in parts of n people: outside of a transaction each is of its own moment.
@@ -111,28 +131,22 @@ func (s *Store) eachHolder(ctx context.Context, touched, names []string, n int, 
 		return ` AND ` + column + ` IN (?` + strings.Repeat(`, ?`, len(list)-1) + `)`
 	}
 	now := At(s.now(ctx))
-	for after, more := "", true; more; {
+	for after := ""; ; {
 		var args []any
-		query := `SELECT DISTINCT t.user_id FROM assignments t WHERE t.ended_at IS NULL` + in(&args, "t.privilege", touched) + ` AND t.user_id > ? ORDER BY t.user_id LIMIT 1 OFFSET ?`
-		last, full, err := value[string](ctx, s, query, append(args, after, n-1)...)
-		if err != nil {
+		query := `SELECT DISTINCT user_id FROM assignments WHERE ended_at IS NULL` + in(&args, "privilege", touched) + ` AND user_id > ? ORDER BY user_id LIMIT ?`
+		ids, err := many[onlyID](ctx, s, query, append(args, after, n)...)
+		if err != nil || len(ids) == 0 {
 			return err
 		}
-		within := func(args *[]any, column string) string {
-			*args = append(*args, after)
-			if !full {
-				return ` AND ` + column + ` > ?`
-			}
-			*args = append(*args, last)
-			return ` AND ` + column + ` > ? AND ` + column + ` <= ?`
-		}
+		// By their ids: PostgreSQL would rather walk through everybody between the first and the last.
 		args = []any{now, now}
-		query = `SELECT a.user_id, STRING_AGG(CASE WHEN a.valid_from > ? THEN '` + later + `' || a.privilege ELSE a.privilege END, ' ') FROM assignments a
-WHERE a.ended_at IS NULL AND (a.valid_until IS NULL OR a.valid_until > ?)` + within(&args, "a.user_id") + in(&args, "a.privilege", names)
-		if len(touched) <= manyNames {
-			query += ` AND a.user_id IN (SELECT t.user_id FROM assignments t WHERE t.ended_at IS NULL` + in(&args, "t.privilege", touched) + within(&args, "t.user_id") + `)`
+		for _, id := range ids {
+			args = append(args, string(id))
 		}
-		people, err := many[holder](ctx, s, query+` GROUP BY a.user_id ORDER BY a.user_id`, args...)
+		query = `SELECT user_id, STRING_AGG(CASE WHEN valid_from > ? THEN '` + later + `' || privilege ELSE privilege END, ' ') FROM assignments
+WHERE ended_at IS NULL AND (valid_until IS NULL OR valid_until > ?) AND user_id IN (?` + strings.Repeat(`, ?`, len(ids)-1) + `)` +
+			in(&args, "privilege", names) + ` GROUP BY user_id ORDER BY user_id`
+		people, err := many[holder](ctx, s, query, args...)
 		if err != nil {
 			return err
 		}
@@ -141,7 +155,6 @@ WHERE a.ended_at IS NULL AND (a.valid_until IS NULL OR a.valid_until > ?)` + wit
 				return err
 			}
 		}
-		after, more = last, full
+		after = string(ids[len(ids)-1])
 	}
-	return nil
 }
