@@ -25,7 +25,7 @@ check:
 
 BENCH ?= .
 bench:
-	LATCHKEY_BENCH_ROWS=$${LATCHKEY_BENCH_ROWS:-1000000} go test -run '^$$' -bench '$(BENCH)' -benchmem -p 1 -timeout 60m ./...
+	LATCHKEY_BENCH_ROWS=$${LATCHKEY_BENCH_ROWS:-1000000} LATCHKEY_BENCH_PEOPLE=$${LATCHKEY_BENCH_PEOPLE:-1000000} go test -run '^$$' -bench '$(BENCH)' -benchmem -p 1 -timeout 60m ./...
 	go run ./internal/opload compare -c 16 -d 10s -n 3 -w code,refresh,cc,introspect,userinfo,jwks
 	go run ./internal/opload compare -c 16 -d 10s -n 3 -w code,refresh -alg ES256
 

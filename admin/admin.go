@@ -235,7 +235,7 @@ func refusal(err error) (status int, e templates.FormErrors, ok bool) {
 	case errors.Is(err, privilege.ErrOutside):
 		return say(http.StatusForbidden, "outside")
 	case errors.Is(err, privilege.ErrCron):
-		return say(http.StatusForbidden, "cron")
+		return say(http.StatusForbidden, "machine")
 	case errors.Is(err, store.ErrLastAdmin):
 		return say(http.StatusConflict, "last_admin")
 	case errors.Is(err, store.ErrLastPrivilege):

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/latchkey-idp/latchkey/connectors"
-	"github.com/latchkey-idp/latchkey/internal/privilege"
 	"github.com/latchkey-idp/latchkey/internal/web"
 	"github.com/latchkey-idp/latchkey/login/session"
 	"github.com/latchkey-idp/latchkey/store"
@@ -311,7 +310,7 @@ func (l *Login) refreshEmail(ctx context.Context, a *arrival, u *store.User) (ch
 func (l *Login) grantByClaims(ctx context.Context, a *arrival, userID string) error {
 	names := privilegesFrom(a.up.Rules, a.id.Claims)
 	if len(names) > 0 && !a.up.mayAdmin(&a.id) {
-		graph, err := l.store.Definitions(ctx)
+		model, err := l.store.Model(ctx)
 		if err != nil {
 			return err
 		}
@@ -324,7 +323,7 @@ func (l *Login) grantByClaims(ctx context.Context, a *arrival, userID string) er
 				return h.Privilege == n && h.GivenBy == a.up.actor() && h.EndedAt.IsZero()
 			})
 		}
-		names = slices.DeleteFunc(names, func(n string) bool { return slices.Contains(graph.Closure(n), privilege.Admin) && !made(n) })
+		names = slices.DeleteFunc(names, func(n string) bool { return model.Powers.Administers(model.Graph.Closure(n)) && !made(n) })
 	}
 	refused, err := l.store.SyncUpstreamPrivileges(ctx, userID, a.up.Name(), names)
 	if err == nil && len(refused) > 0 {

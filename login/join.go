@@ -284,11 +284,11 @@ func (l *Login) mayConnect(ctx context.Context, a *arrival, userID string) (*web
 	if err != nil {
 		return nil, err
 	}
-	graph, err := l.store.Definitions(ctx)
+	model, err := l.store.Model(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if isAdmin(graph, u, l.now()) && !f.mayAdmin {
+	if model.Administers(u, store.At(l.now())) && !f.mayAdmin {
 		return refuse("error.admin_connector"), nil
 	}
 	return nil, nil

@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/net/idna"
 
-	"github.com/latchkey-idp/latchkey/internal/privilege"
 	"github.com/latchkey-idp/latchkey/store"
 )
 
@@ -128,7 +126,7 @@ func (l *Login) gather(ctx context.Context, a *arrival) (f linkFacts, rows linkR
 	if err != nil {
 		return f, rows, err
 	}
-	admin := func(u *store.Live) bool { return isAdmin(model.Graph, u, l.now()) }
+	admin := func(u *store.Live) bool { return model.Administers(u, store.At(l.now())) }
 	f = linkFacts{
 		proven: a.up.proven(&a.id), authoritative: a.up.runsMailbox(&a.id), link: a.up.Link, registration: a.up.registration(a.p), mayAdmin: a.up.mayAdmin(&a.id), disowned: a.disowned,
 		domainFits: len(a.up.Domains) == 0 || a.up.proven(&a.id) && domainIn(a.id.Email, a.up.Domains),
@@ -185,14 +183,6 @@ func (l *Login) gather(ctx context.Context, a *arrival) (f linkFacts, rows linkR
 		return o.Connector == a.up.Name() && o.Issuer == a.id.Issuer && o.QuarantinedAt.IsZero()
 	})
 	return f, rows, err
-}
-
-func isAdmin(g *privilege.Graph, l *store.Live, now time.Time) bool {
-	hs := make([]privilege.Holding, len(l.Holdings))
-	for i, h := range l.Holdings {
-		hs[i] = privilege.Holding{Privilege: h.Privilege, From: h.From.Time, Until: h.Until.Time}
-	}
-	return slices.Contains(g.Effective(hs, now), privilege.Admin)
 }
 
 // domainNames reads a domain as the store does for its keys.

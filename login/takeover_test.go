@@ -3,6 +3,7 @@ package login_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -360,5 +361,46 @@ func TestAdmins(t *testing.T) {
 	}
 	if len(s.links(boss.ID)) != 0 {
 		t.Error("linked")
+	}
+}
+
+// TestSec_R41_ByPermission: whoever may change other people's passwords is worth as much to a thief as an administrator, whatever the privilege
+// is called.
+func TestSec_R41_ByPermission(t *testing.T) {
+	t.Parallel()
+	for _, permission := range []string{"act_as", "log_user_in", "edit_user_password", "reset_user_mfa", "edit_user_info"} {
+		g := newUpstream("google")
+		s := newSiteOn(t, store.SQLite, open(g))
+		must(t, s.store.CreatePrivilege(t.Context(), "cli", &store.Privilege{Name: "helpdesk", Label: "Help desk"}))
+		must(t, s.store.CreatePrivilege(t.Context(), "cli", &store.Privilege{Name: "nights", Label: "Night shift", Includes: store.Strings{"helpdesk"}}))
+		must(t, s.store.SetPowers(t.Context(), "cli", map[string][]string{"helpdesk": {permission}}))
+		ana := s.browser("192.0.2.1").through(g, person("g1", "ana@example.com")).arrived()
+		must(t, s.store.Assign(t.Context(), "cli", &store.Assignment{UserID: ana, Privilege: "nights"}))
+		s.browser("192.0.2.2").through(g, person("g1", "")).refused("admin_connector")
+
+		// A rule gives none of it either, and nobody connects such an account.
+		rules := []login.ClaimRule{{Claim: "hd", Match: "*", Privilege: "nights"}, {Claim: "hd", Match: "*", Privilege: "developer"}}
+		s.restart(open(g, func(u *login.Upstream) { u.Rules = rules }))
+		eve := person("g2", "eve@example.com")
+		eve.Claims = map[string]any{"hd": "example.com"}
+		id := s.browser("192.0.2.3").through(g, eve).arrived()
+		l, err := s.store.Live(t.Context(), id)
+		must(t, err)
+		if slices.ContainsFunc(l.Holdings, func(h store.Holding) bool { return h.Privilege == "nights" }) {
+			t.Errorf("%s: given by a rule", permission)
+		}
+		if !slices.ContainsFunc(l.Holdings, func(h store.Holding) bool { return h.Privilege == "developer" }) {
+			t.Errorf("%s: what brings no power over others is not given", permission)
+		}
+		boss := s.user("boss@example.com", func(u *store.User) { u.EmailVerifiedAt = store.At(s.now()) })
+		must(t, s.store.Assign(t.Context(), "cli", &store.Assignment{UserID: boss.ID, Privilege: "nights"}))
+		s.browser("192.0.2.4").through(g, person("g9", "boss@example.com")).refused("account_exists")
+		b := s.browser("192.0.2.5")
+		b.get("/login").signIn("boss@example.com", goodPassword)
+		if p := b.get(g.allow(t, b.link("google"), person("g9", "boss@example.com"))); p.code() != "admin_connector" {
+			t.Errorf("%s: linked by hand: %d %s", permission, p.status, p.code())
+		}
+		s.restart(open(g, func(u *login.Upstream) { u.AllowAdmins = true }))
+		s.browser("192.0.2.6").through(g, person("g1", "")).arrived()
 	}
 }

@@ -3,9 +3,9 @@ package provider
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
+	"github.com/latchkey-idp/latchkey/internal/privilege"
 	"github.com/latchkey-idp/latchkey/store"
 )
 
@@ -139,10 +139,7 @@ func (p *Provider) rights(ctx context.Context, l *store.Live, now time.Time) (ri
 	} else {
 		r.effective = nil // an unknown type means no rights (R89)
 	}
-	// cron belongs to machines; a person never carries it, whatever the rows say (R14).
-	if i, ok := slices.BinarySearch(r.effective, "cron"); ok {
-		r.effective = slices.Delete(slices.Clone(r.effective), i, i+1)
-	}
+	r.effective = privilege.OfPerson(r.effective)
 	return r, nil
 }
 

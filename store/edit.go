@@ -1,8 +1,8 @@
 package store
 
 import (
+	"cmp"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -86,27 +86,8 @@ func (s *Store) Impact(ctx context.Context, e Edit) (Impact, error) {
 	if len(moved) == 0 {
 		return out, nil
 	}
-	weigh := union(before.Above(moved...), after.Above(moved...))
 	touched := union(before.Above(e.Privilege), after.Above(e.Privilege))
-	if len(moved) <= maskBits {
-		if err := s.weighByBits(ctx, before, after, touched, moved, &out); err != nil {
-			return out, err
-		}
-		out.Clients, err = s.ClientsSeeing(ctx, union(out.Gained, out.Lost))
-		return out, err
-	}
-	err = s.patterns(ctx, touched, weigh, func(_ string, names []string, n int) error {
-		for _, held := range stages(names) {
-			// Not Effective: of people who keep something that is not weighed, it would say that they gain what everybody has who holds nothing.
-			e := privilege.Effect{Before: before.Closure(held...), After: after.Closure(held...)}
-			if gained, lost := e.Diff(); len(gained)+len(lost) > 0 {
-				out.Add(e, n) // once, however long it lasts
-				break
-			}
-		}
-		return nil
-	})
-	if err != nil {
+	if err := s.weigh(ctx, before, after, touched, moved, &out); err != nil {
 		return out, err
 	}
 	out.Clients, err = s.ClientsSeeing(ctx, union(out.Gained, out.Lost))
@@ -176,74 +157,34 @@ func stages(pattern []string) [][]string {
 	return [][]string{now, all}
 }
 
-// patterns groups everybody who holds something of touched by what they hold, of the names in weigh (nil = of all), also what begins later. each hears of a group
-// once: a person's id if the group is one person, the pattern for stages, and how many people.
-func (s *Store) patterns(ctx context.Context, touched, weigh []string, each func(one string, names []string, people int) error) error {
-	now := At(s.now(ctx))
-	query := `SELECT a.user_id, a.privilege, CASE WHEN a.valid_from > ? THEN 1 ELSE 0 END AS waits FROM assignments a WHERE a.ended_at IS NULL AND (a.valid_until IS NULL OR a.valid_until > ?)`
-	args := []any{now, now}
-	in := func(column string, names []string) string {
-		for _, n := range names {
-			args = append(args, n)
-		}
-		return column + ` IN (?` + strings.Repeat(`, ?`, len(names)-1) + `)`
-	}
-	if len(touched) == 0 {
-		return nil
-	}
-	if len(touched) <= manyNames {
-		query += ` AND a.user_id IN (SELECT t.user_id FROM assignments t WHERE t.ended_at IS NULL AND ` + in("t.privilege", touched) + `)`
-	}
-	if weigh != nil && len(weigh) <= manyNames {
-		query += ` AND ` + in("a.privilege", weigh)
-	}
-	query += ` ORDER BY a.user_id, a.privilege, waits`
+// patterns groups everybody who holds something of touched by what they hold, also what begins later. each hears of a group once: a person's id if the
+// group is one person, the pattern for stages, and how many people.
+func (s *Store) patterns(ctx context.Context, touched []string, each func(one string, names []string, people int) error) error {
 	type group struct {
 		one   string
 		names []string
 		n     int
 	}
 	groups := map[string]*group{}
-	var user string
-	var names []string
-	flush := func() {
-		if user == "" {
-			return
-		}
+	err := s.eachHolder(ctx, touched, nil, atOnce, func(user, held string) error {
+		// From two sources it is held once, and what is in force comes first.
+		names := strings.Split(held, " ")
+		slices.SortFunc(names, func(a, b string) int {
+			x, y := strings.TrimPrefix(a, later), strings.TrimPrefix(b, later)
+			return cmp.Or(strings.Compare(x, y), len(a)-len(b))
+		})
+		names = slices.CompactFunc(names, func(a, b string) bool { return strings.TrimPrefix(a, later) == strings.TrimPrefix(b, later) })
 		key := strings.Join(names, " ")
 		g := groups[key]
 		if g == nil {
-			g = &group{names: slices.Clone(names)}
+			g = &group{names: names}
 			groups[key] = g
 		}
 		g.n++
 		if g.one = user; g.n > 1 {
 			g.one = ""
 		}
-	}
-	err := s.read(ctx, query, args, func(r *sql.Rows) error {
-		user, names = "", names[:0]
-		clear(groups)
-		var id, name string
-		var waits int64
-		for r.Next() {
-			if err := r.Scan(&id, &name, &waits); err != nil {
-				return err
-			}
-			if id != user {
-				flush()
-				user, names = id, names[:0]
-			}
-			if len(names) > 0 && strings.TrimPrefix(names[len(names)-1], later) == name {
-				continue // from two sources it is held once, and what is in force comes first
-			}
-			if waits > 0 {
-				name = later + name
-			}
-			names = append(names, name)
-		}
-		flush()
-		return r.Err()
+		return nil
 	})
 	if err != nil {
 		return err
@@ -292,7 +233,7 @@ func (s *Store) allowEdit(ctx context.Context, m *Model, actorID string, list []
 		return nil, err
 	}
 	touched := union(m.Graph.Above(e.Privilege), after.Above(e.Privilege))
-	err = s.patterns(ctx, touched, nil, func(one string, names []string, n int) error {
+	err = s.patterns(ctx, touched, func(one string, names []string, n int) error {
 		if one == actorID {
 			return nil // asked already, with what is in force only
 		}

@@ -1,6 +1,10 @@
 package store_test
 
 import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,6 +51,92 @@ func TestImpact(t *testing.T) {
 		got, err := s.Impact(ctx, store.Edit{Privilege: "staff"})
 		must(t, err)
 		equal(t, got.String(), "1 person loses helper; 1 client affected", "staff")
+	})
+}
+
+// TestImpact_Many: an edit that moves more privileges than a word has bits is counted the same: who keeps what, who loses it later, and who loses
+// nothing.
+func TestImpact_Many(t *testing.T) {
+	t.Parallel()
+	eachClock(t, func(t *testing.T, s *store.Store, c *clock) {
+		ctx := t.Context()
+		big, rest := store.Privilege{Name: "big"}, store.Privilege{Name: "rest"}
+		for i := range 150 {
+			p := store.Privilege{Name: fmt.Sprintf("m%03d", i)}
+			must(t, s.CreatePrivilege(ctx, "cli", &p))
+			big.Includes = append(big.Includes, p.Name)
+			if i != 99 {
+				rest.Includes = append(rest.Includes, p.Name)
+			}
+		}
+		must(t, s.CreatePrivilege(ctx, "cli", &big))
+		must(t, s.CreatePrivilege(ctx, "cli", &rest))
+		must(t, s.CreatePrivilege(ctx, "cli", &store.Privilege{Name: "above", Includes: []string{"big", "trainer"}}))
+		impact := func(want string, gained, lost int) {
+			t.Helper()
+			got, err := s.Impact(ctx, store.Edit{Privilege: "big", Includes: []string{"trainer", "m000"}})
+			must(t, err)
+			if n := fmt.Sprintf("%d: gain %d, lose %d", got.People, got.Gain, got.Lose); n != want || len(got.Gained) != gained || len(got.Lost) != lost {
+				t.Errorf("%s of %d and %d, want %s of %d and %d", n, len(got.Gained), len(got.Lost), want, gained, lost)
+			}
+		}
+		impact("0: gain 0, lose 0", 0, 0)
+		user(t, s, "above", "rest") // of it all m099 alone is lost, and trainer is there
+		impact("1: gain 0, lose 1", 0, 1)
+		user(t, s, "above", "rest", "m099") // nothing
+		impact("1: gain 0, lose 1", 0, 1)
+		user(t, s, "m001", "rest") // never had it
+		impact("1: gain 0, lose 1", 0, 1)
+		must(t, s.Assign(ctx, "cli", &store.Assignment{UserID: user(t, s).ID, Privilege: "big", From: c.In(time.Hour)})) // later
+		impact("2: gain 1, lose 2", 1, 149)
+		user(t, s, "big", "trainer")
+		impact("3: gain 1, lose 3", 1, 149)
+	})
+}
+
+// TestEachHolder: in parts of whatever size everybody comes once, with all they hold.
+func TestEachHolder(t *testing.T) {
+	t.Parallel()
+	eachClock(t, func(t *testing.T, s *store.Store, c *clock) {
+		ctx := t.Context()
+		want := map[string]string{}
+		for i := range 7 {
+			u := user(t, s, "customer")
+			want[u.ID] = "customer type/100"
+			if i%2 == 0 {
+				must(t, s.Assign(ctx, "cli", &store.Assignment{UserID: u.ID, Privilege: "trainer", From: c.In(time.Hour)}))
+				want[u.ID] = ">trainer customer type/100"
+			}
+			must(t, s.Assign(ctx, "cli", &store.Assignment{UserID: u.ID, Privilege: "advocate", Until: c.In(time.Minute)}))
+			user(t, s, "developer")
+		}
+		c.Add(2 * time.Minute)
+		for _, n := range []int{1, 2, 3, 6, 7, 8, 100} {
+			for _, names := range [][]string{nil, {"customer", "trainer"}} {
+				got, last := map[string]string{}, ""
+				must(t, s.EachHolder(ctx, []string{"customer", "trainer"}, names, n, func(id, held string) error {
+					if id <= last {
+						t.Errorf("%d: %s after %s", n, id, last)
+					}
+					last = id
+					list := strings.Fields(held)
+					slices.Sort(list)
+					got[id] = strings.Join(list, " ")
+					if names != nil {
+						got[id] += " type/100"
+					}
+					return nil
+				}))
+				if !maps.Equal(got, want) {
+					t.Errorf("%d at once, of %v: %v, want %v", n, names, got, want)
+				}
+			}
+		}
+		all := 0
+		must(t, s.EachHolder(ctx, []string{"type/100"}, nil, 5, func(string, string) error { all++; return nil }))
+		equal(t, all, 14, "everybody")
+		is(t, s.EachHolder(ctx, []string{"customer"}, nil, 5, func(string, string) error { return errStop }), errStop, "stopped")
+		must(t, s.EachHolder(ctx, nil, nil, 5, func(string, string) error { return errStop }))
 	})
 }
 

@@ -43,7 +43,7 @@ func (s *Store) EraseUser(ctx context.Context, actor, id string) error {
 			if _, err := s.exec(ctx, closeDeletions, id); err != nil {
 				return err
 			}
-			for _, q := range []string{deleteCredentialsOf, deleteIdentitiesOf, deleteConsentsOf, deleteOneTimeOf, deletePendingOf, deleteAttemptsOf, eraseRequestsOf} {
+			for _, q := range []string{deleteCredentialsOf, deleteIdentitiesOf, deleteConsentsOf, deleteOneTimeOf, deletePendingOf, deleteAttemptsOf, eraseRequestsOf, deleteWarning} {
 				if _, err := s.exec(ctx, q, id); err != nil {
 					return err
 				}

@@ -25,3 +25,11 @@ func LimitPages(s *Store, n int) error {
 		return err
 	})
 }
+
+// Forget drops what is kept in memory, as a change by another process does.
+func (s *Store) Forget() { s.cache.drop(0, true) }
+
+// EachHolder reads in parts of a size that a test can fill.
+func (s *Store) EachHolder(ctx context.Context, touched, names []string, n int, each func(user, held string) error) error {
+	return s.eachHolder(ctx, touched, names, n, each)
+}

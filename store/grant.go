@@ -26,16 +26,17 @@ type Grant struct {
 	ExpiresAt    Time    `db:"expires_at"` // absolute end of everything; the purge goes by it
 	RevokedAt    Time    `db:"revoked_at"`
 	RevokeReason string  `db:"revoke_reason"`
-	ActorID      string  `db:"actor_id"`  // who really signed in, acting for UserID; "" = UserID themselves
-	ActingBy     string  `db:"acting_by"` // as Session.ActingBy
+	ActorID      string  `db:"actor_id"`   // who really signed in, acting for UserID; "" = UserID themselves
+	ActingBy     string  `db:"acting_by"`  // as Session.ActingBy
+	RTUsedAt     Time    `db:"rt_used_at"` // last refresh, whether or not it rotated
 }
 
 const grantColumns = "id, client_id, user_id, sid, connector, scope, audience, facts, offline, rt_gen, rt_rotated_at, rt_expires_at, " +
-	"created_at, expires_at, revoked_at, revoke_reason, actor_id, acting_by"
+	"created_at, expires_at, revoked_at, revoke_reason, actor_id, acting_by, rt_used_at"
 
 func (g *Grant) fields() []any {
 	return []any{&g.ID, &g.ClientID, &g.UserID, &g.SID, &g.Connector, &g.Scope, &g.Audience, &g.Facts, &g.Offline, &g.RTGen, &g.RTRotatedAt, &g.RTExpiresAt,
-		&g.CreatedAt, &g.ExpiresAt, &g.RevokedAt, &g.RevokeReason, &g.ActorID, &g.ActingBy}
+		&g.CreatedAt, &g.ExpiresAt, &g.RevokedAt, &g.RevokeReason, &g.ActorID, &g.ActingBy, &g.RTUsedAt}
 }
 
 var createGrant = `INSERT INTO grants (` + grantColumns + `) VALUES (` + marks(grantColumns) + `) ON CONFLICT (id) DO NOTHING`
@@ -96,23 +97,23 @@ func (s *Store) LiveGrant(ctx context.Context, id string) (*Grant, *Live, error)
 	return &both.g, &both.l, nil
 }
 
-const rotateGrant = `UPDATE grants SET rt_gen = rt_gen + 1, rt_rotated_at = ?, rt_expires_at = ?
+const rotateGrant = `UPDATE grants SET rt_gen = rt_gen + 1, rt_rotated_at = ?, rt_used_at = ?, rt_expires_at = ?
 WHERE id = ? AND rt_gen = ? AND revoked_at IS NULL AND rt_expires_at > ? AND expires_at > ?`
 
 // RotateGrant moves rt_gen from gen to gen+1 unless the grant is revoked or over at now; ok = this call did it.
 func (s *Store) RotateGrant(ctx context.Context, id string, gen int64, now, rtExpires time.Time) (ok bool, err error) {
 	at := At(now)
-	n, err := s.exec(ctx, rotateGrant, at, At(rtExpires), id, gen, at, at)
+	n, err := s.exec(ctx, rotateGrant, at, at, At(rtExpires), id, gen, at, at)
 	return n == 1, err
 }
 
-const extendGrant = `UPDATE grants SET rt_expires_at = ?
+const extendGrant = `UPDATE grants SET rt_used_at = ?, rt_expires_at = ?
 WHERE id = ? AND rt_gen = ? AND revoked_at IS NULL AND rt_expires_at > ? AND expires_at > ?`
 
 // ExtendGrant moves the idle end of a client that does not rotate, unless the grant is revoked or over.
 func (s *Store) ExtendGrant(ctx context.Context, id string, gen int64, rtExpires time.Time) (ok bool, err error) {
 	now := At(s.now(ctx))
-	n, err := s.exec(ctx, extendGrant, At(rtExpires), id, gen, now, now)
+	n, err := s.exec(ctx, extendGrant, now, At(rtExpires), id, gen, now, now)
 	return n == 1, err
 }
 

@@ -2,102 +2,159 @@ package store
 
 import (
 	"context"
-	"database/sql"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/latchkey-idp/latchkey/internal/privilege"
 )
 
-// maskBits is how many privileges a change may move to be weighed by bits: the rest is rare and goes the long way.
-const maskBits = 64
+// leads says of a name which of the moved privileges it leads to: bits by their places. Only of a touched name it differs before and after an edit;
+// of all others same is both.
+type leads struct{ same, before, after []uint64 }
 
-// leads says of a name which of the moved privileges it leads to, before and after an edit, by their places.
-type leads struct{ before, after uint64 }
-
-// weighByBits groups everybody who holds something of touched by what the edit does to them, when it moves few privileges: one look per assignment, and
-// no list of names per person.
-func (s *Store) weighByBits(ctx context.Context, before, after *privilege.Graph, touched, moved []string, out *Impact) error {
-	of := map[string]leads{}
-	for i, m := range moved {
-		for _, n := range before.Above(m) {
-			l := of[n]
-			l.before |= 1 << i
-			of[n] = l
-		}
-		for _, n := range after.Above(m) {
-			l := of[n]
-			l.after |= 1 << i
-			of[n] = l
-		}
+// weigh adds up what an edit does to everybody who holds something of touched: one look per assignment, and no list of names per person.
+func (s *Store) weigh(ctx context.Context, before, after *privilege.Graph, touched, moved []string, out *Impact) error {
+	words := (len(moved) + 63) / 64
+	of, then := map[string]leads{}, after.Reach(moved)
+	for n, b := range before.Reach(moved) {
+		of[n] = leads{same: b}
 	}
-	type effect struct{ gained, lost uint64 }
-	counts := map[effect]int{}
-	var user string
-	var now, all leads
-	flush := func() {
-		if user == "" {
-			return
-		}
-		e := effect{now.after &^ now.before, now.before &^ now.after}
-		if e == (effect{}) { // not today, then when all has begun
-			e = effect{all.after &^ all.before, all.before &^ all.after}
-		}
-		if e != (effect{}) {
-			counts[e]++
-		}
+	for _, n := range touched {
+		of[n] = leads{before: of[n].same, after: then[n]}
 	}
-	query, args := s.holdingsOf(ctx, touched)
-	err := s.read(ctx, query, args, func(r *sql.Rows) error {
-		user, now, all = "", leads{}, leads{}
-		clear(counts)
-		var id, name sql.RawBytes
-		var waits int64
-		for r.Next() {
-			if err := r.Scan(&id, &name, &waits); err != nil {
-				return err
-			}
-			if string(id) != user {
-				flush()
-				user, now, all = string(id), leads{}, leads{}
-			}
-			l := of[string(name)]
-			all.before, all.after = all.before|l.before, all.after|l.after
-			if waits == 0 {
-				now.before, now.after = now.before|l.before, now.after|l.after
+	row := func() []uint64 { return make([]uint64, words) }
+	l, gained, lost := leads{row(), row(), row()}, row(), row()
+	var people, gain, lose int
+	count := func() (any bool) {
+		var more, less uint64
+		for w, same := range l.same {
+			g, d := l.after[w]&^l.before[w]&^same, l.before[w]&^l.after[w]&^same
+			more, less = more|g, less|d
+			gained[w], lost[w] = gained[w]|g, lost[w]|d
+		}
+		if more|less == 0 {
+			return false
+		}
+		people++
+		if more != 0 {
+			gain++
+		}
+		if less != 0 {
+			lose++
+		}
+		return true
+	}
+	add := func(name string) {
+		to := of[name]
+		or(l.same, to.same)
+		or(l.before, to.before)
+		or(l.after, to.after)
+	}
+	names := slices.Collect(maps.Keys(of)) // what leads to nothing that moves has no say
+	err := s.eachHolder(ctx, touched, names, atOnce, func(_ string, held string) error {
+		clear(l.same)
+		clear(l.before)
+		clear(l.after)
+		var waits []string
+		for name := range strings.SplitSeq(held, " ") {
+			if n, begins := strings.CutPrefix(name, later); begins {
+				waits = append(waits, n)
+			} else {
+				add(name)
 			}
 		}
-		flush()
-		return r.Err()
+		if count() || waits == nil {
+			return nil
+		}
+		for _, name := range waits { // nothing today, then when all has begun
+			add(name)
+		}
+		count()
+		return nil
 	})
 	if err != nil {
 		return err
 	}
-	for e, n := range counts {
-		var gained, lost []string
-		for i, m := range moved {
-			if e.gained&(1<<i) != 0 {
-				gained = append(gained, m)
-			}
-			if e.lost&(1<<i) != 0 {
-				lost = append(lost, m)
-			}
+	out.People, out.Gain, out.Lose = people, gain, lose
+	for i, m := range moved {
+		if gained[i/64]&(1<<(i%64)) != 0 {
+			out.Gained = append(out.Gained, m)
 		}
-		out.Add(privilege.Effect{Before: lost, After: gained}, n)
+		if lost[i/64]&(1<<(i%64)) != 0 {
+			out.Lost = append(out.Lost, m)
+		}
 	}
+	slices.Sort(out.Gained)
+	slices.Sort(out.Lost)
 	return nil
 }
 
-// holdingsOf asks for what everybody holds, now or later, who holds something of touched; person by person.
-func (s *Store) holdingsOf(ctx context.Context, touched []string) (string, []any) {
-	now := At(s.now(ctx))
-	query := `SELECT a.user_id, a.privilege, CASE WHEN a.valid_from > ? THEN 1 ELSE 0 END AS waits FROM assignments a
-WHERE a.ended_at IS NULL AND (a.valid_until IS NULL OR a.valid_until > ?)`
-	args := []any{now, now}
-	if len(touched) <= manyNames {
-		query += ` AND a.user_id IN (SELECT t.user_id FROM assignments t WHERE t.ended_at IS NULL AND t.privilege IN (?` + strings.Repeat(`, ?`, len(touched)-1) + `))`
-		for _, n := range touched {
-			args = append(args, n)
-		}
+// or adds bits to sum. more is as long, or nil.
+func or(sum, more []uint64) {
+	if len(more) == 0 {
+		return
 	}
-	return query + ` ORDER BY a.user_id`, args
+	sum = sum[:len(more)]
+	for w, b := range more {
+		sum[w] |= b
+	}
+}
+
+// atOnce is how many people one statement of eachHolder reads: few enough for the patience that PostgreSQL has with one, and for the parameters it
+// may have, however many people there are.
+const atOnce = 2000
+
+// holder is what somebody holds, now or later: names in one text, with later before what begins later.
+type holder struct{ userID, held string }
+
+func (h *holder) fields() []any { return []any{&h.userID, &h.held} }
+
+// onlyID is a row of one id.
+type onlyID string
+
+func (u *onlyID) fields() []any { return []any{(*string)(u)} }
+
+// eachHolder hands everybody who holds something of touched, now or later, with what they hold of names (nil = all), in the order of their ids. It
+// reads them in parts of n people: outside of a transaction each is of its own moment.
+func (s *Store) eachHolder(ctx context.Context, touched, names []string, n int, each func(user, held string) error) error {
+	if len(touched) == 0 {
+		return nil
+	}
+	in := func(args *[]any, column string, list []string) string {
+		if list == nil || len(list) > manyNames {
+			return ""
+		}
+		for _, n := range list {
+			*args = append(*args, n)
+		}
+		return ` AND ` + column + ` IN (?` + strings.Repeat(`, ?`, len(list)-1) + `)`
+	}
+	now := At(s.now(ctx))
+	for after := ""; ; {
+		var args []any
+		query := `SELECT DISTINCT user_id FROM assignments WHERE ended_at IS NULL` + in(&args, "privilege", touched) + ` AND user_id > ? ORDER BY user_id LIMIT ?`
+		ids, err := many[onlyID](ctx, s, query, append(args, after, n)...)
+		if err != nil || len(ids) == 0 {
+			return err
+		}
+		// By their ids: PostgreSQL would rather walk through everybody between the first and the last.
+		args = []any{now, now}
+		for _, id := range ids {
+			args = append(args, string(id))
+		}
+		query = `SELECT user_id, STRING_AGG(CASE WHEN valid_from > ? THEN '` + later + `' || privilege ELSE privilege END, ' ') FROM assignments
+WHERE ended_at IS NULL AND (valid_until IS NULL OR valid_until > ?) AND user_id IN (?` + strings.Repeat(`, ?`, len(ids)-1) + `)` +
+			in(&args, "privilege", names) + ` GROUP BY user_id ORDER BY user_id`
+		people, err := many[holder](ctx, s, query, args...)
+		if err != nil {
+			return err
+		}
+		for _, h := range people {
+			if err := each(h.userID, h.held); err != nil {
+				return err
+			}
+		}
+		after = string(ids[len(ids)-1])
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/privilege"
@@ -58,6 +59,9 @@ func (m *Model) May(l *Live, now Time, want privilege.Permission) bool {
 	return l.User.Active(now.Time) && m.Powers.May(m.Effective(l, now), want)
 }
 
+// Administers says whether a person has power over others now (privilege.Powers.Administers), whether or not the account is open.
+func (m *Model) Administers(l *Live, now Time) bool { return m.Powers.Administers(m.Effective(l, now)) }
+
 // Privileged says whether somebody gave this person more than what everybody has who is new, now or at some time to come.
 func (m *Model) Privileged(l *Live) bool {
 	common := []string{userPrivilege}
@@ -73,6 +77,23 @@ func (m *Model) Privileged(l *Live) bool {
 		}
 	}
 	return false
+}
+
+// Beyond is the first privilege that a person holds, now or at some time to come, beside user and what names bring; "" = none.
+func (m *Model) Beyond(l *Live, now Time, names ...string) string {
+	var held []string
+	for _, h := range l.Holdings {
+		if h.Until.IsZero() || h.Until.After(now.Time) {
+			held = append(held, h.Privilege)
+		}
+	}
+	within := m.Graph.Closure(append([]string{userPrivilege}, names...)...)
+	for _, n := range m.Graph.Closure(held...) {
+		if _, found := slices.BinarySearch(within, n); !found {
+			return n
+		}
+	}
+	return ""
 }
 
 // ReadOnly says whether a person may change nothing: their type says so. An unknown type means no rights.
@@ -176,55 +197,59 @@ func (s *Store) model(ctx context.Context) (*Model, error) {
 	return m, nil
 }
 
-const (
-	namesLive    = `SELECT name FROM privileges WHERE deleted_at IS NULL`
-	includePairs = `SELECT parent, child FROM privilege_includes WHERE ended_at IS NULL`
-)
+// Two texts instead of fifty thousand rows: a row costs more than what is in it. No name has a space in it. One statement, so that names
+// and includes are of one moment.
+const definitionsLive = `SELECT COALESCE((SELECT STRING_AGG(name, ' ') FROM privileges WHERE deleted_at IS NULL), ''),
+  COALESCE((SELECT STRING_AGG(parent || ' ' || child, ' ') FROM privilege_includes WHERE ended_at IS NULL), '')`
 
 // definitions are names and includes alone: what a graph is made of, read without the rest of ten thousand rows.
 func (s *Store) definitions(ctx context.Context) ([]privilege.Def, error) {
-	var list []privilege.Def
-	at := map[string]int{}
-	err := s.read(ctx, namesLive, nil, func(r *sql.Rows) error {
-		list = list[:0]
-		clear(at)
-		for r.Next() {
-			var d privilege.Def
-			if err := r.Scan(&d.Name); err != nil {
-				return err
-			}
-			at[d.Name] = len(list)
-			list = append(list, d)
+	var names, pairs string
+	err := s.read(ctx, definitionsLive, nil, func(r *sql.Rows) error {
+		if !r.Next() {
+			return r.Err()
 		}
-		return r.Err()
+		return r.Scan(&names, &pairs)
 	})
 	if err != nil {
 		return nil, err
 	}
-	err = s.read(ctx, includePairs, nil, func(r *sql.Rows) error {
-		for i := range list {
-			list[i].Includes = nil
-		}
-		var parent, child sql.RawBytes
-		for r.Next() {
-			if err := r.Scan(&parent, &child); err != nil {
-				return err
-			}
-			p, ok := at[string(parent)]
-			if !ok {
+	list := make([]privilege.Def, 0, strings.Count(names, " ")+1)
+	at := make(map[string]int32, cap(list))
+	for name := range strings.FieldsSeq(names) {
+		at[name] = int32(len(list))
+		list = append(list, privilege.Def{Name: name})
+	}
+	// Children first lie in the order of the pairs, then by their parents, in one piece for all.
+	type pair struct {
+		parent int32
+		child  string
+	}
+	found := make([]pair, 0, strings.Count(pairs, " ")/2+1)
+	counts := make([]int32, len(list))
+	last, of := "", int32(0) // pairs of one parent mostly come together
+	for rest := pairs; rest != ""; {
+		var parent, child string
+		parent, rest, _ = strings.Cut(rest, " ")
+		child, rest, _ = strings.Cut(rest, " ")
+		if parent != last {
+			i, known := at[parent]
+			if !known {
 				continue
 			}
-			name := ""
-			if c, known := at[string(child)]; known {
-				name = list[c].Name // one copy of each name
-			} else {
-				name = string(child) // the engine refuses it
-			}
-			list[p].Includes = append(list[p].Includes, name)
+			last, of = parent, i
 		}
-		return r.Err()
-	})
-	return list, err
+		found = append(found, pair{of, child})
+		counts[of]++
+	}
+	all := make([]string, len(found))
+	for i := range list {
+		list[i].Includes, all = all[:0:counts[i]], all[counts[i]:]
+	}
+	for _, p := range found {
+		list[p.parent].Includes = append(list[p.parent].Includes, p.child)
+	}
+	return list, nil
 }
 
 const (

@@ -156,6 +156,9 @@ func (s *Store) EndSession(ctx context.Context, id, reason string) error {
 		if _, err := s.exec(ctx, revokeSessionGrants, At(s.now(ctx)), reason, id); err != nil {
 			return err
 		}
+		if _, err := s.exec(ctx, keepSessionUse, id); err != nil {
+			return err
+		}
 		return s.dropSessions(ctx, reason, deleteSession, id)
 	})
 }

@@ -93,6 +93,22 @@ func (m DecisionMail) write(p *mailPage) {
 // oneLine keeps what a person wrote from looking like more of the mail than their words.
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
+// IdleMail warns somebody that their account goes if nobody uses it.
+type IdleMail struct {
+	Since      time.Time // nobody used it since
+	Due        time.Time // it stays at least until then
+	SignInPath string    // where using it begins, a path of ours
+}
+
+func (m IdleMail) write(p *mailPage) {
+	p.subject("mail.idle_subject")
+	p.text("mail.idle_intro", "App", p.AppName, "Since", p.loc.when(m.Since))
+	p.text("mail.idle_due", "Due", p.loc.when(m.Due))
+	p.text("mail.idle_keep")
+	p.link(m.SignInPath)
+	p.text("mail.idle_leave")
+}
+
 // mailPart is a paragraph, a code or a link.
 type mailPart struct{ Text, Code, URL string }
 

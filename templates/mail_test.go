@@ -29,6 +29,7 @@ var mails = map[string]Mail{
 	"decision_approved": DecisionMail{Approved: true, Asked: time.Date(2026, time.March, 1, 9, 30, 0, 0, time.UTC),
 		Until: time.Date(2026, time.April, 5, 0, 0, 0, 0, time.UTC), Note: "Until the fair.", Path: "/account/privileges"},
 	"decision_refused": DecisionMail{Asked: time.Date(2026, time.March, 1, 9, 30, 0, 0, time.UTC), Path: "/account/privileges"},
+	"idle":             IdleMail{Since: time.Date(2025, 3, 4, 5, 6, 0, 0, time.UTC), Due: time.Date(2026, 3, 4, 5, 6, 0, 0, time.UTC), SignInPath: "/login"},
 }
 
 // TestMail_Golden: every mail in each language, text and HTML (R187, R188).

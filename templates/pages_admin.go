@@ -319,15 +319,15 @@ type ExplainPage struct {
 	Admin
 	FormErrors
 	Subject, Privilege, At string // as typed; Subject is a person
-	Token               bool   // the answer is about a token
-	Who                 string // whose rights these are, "" = nothing was asked
-	WhoID               string
-	When                string
-	TokenLine           string // what is known of the token
-	Held                []HeldLine
-	Not                 *NotHeld
-	Names               []string
-	Preview             bool // the reader may preview tokens too
+	Token                  bool   // the answer is about a token
+	Who                    string // whose rights these are, "" = nothing was asked
+	WhoID                  string
+	When                   string
+	TokenLine              string // what is known of the token
+	Held                   []HeldLine
+	Not                    *NotHeld
+	Names                  []string
+	Preview                bool // the reader may preview tokens too
 }
 
 func (*ExplainPage) file() string { return "admin_explain.html" }
@@ -365,8 +365,8 @@ type PreviewPage struct {
 	Admin
 	FormErrors
 	Subject, Client, Scope string // as typed; Subject is a person
-	Result              *PreviewResult
-	Clients             []string // to choose from
+	Result                 *PreviewResult
+	Clients                []string // to choose from
 }
 
 func (*PreviewPage) file() string { return "admin_preview.html" }

@@ -19,7 +19,7 @@ const actor = "cli"
 
 func (a *app) userCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "user", Short: "People's accounts"}
-	return group(cmd, a.userCreate(), a.userList(), a.userShow(), a.userPasswd(), a.userDisable(), a.userEnable(), a.userGrant(), a.userRevoke(), a.userSetType(), a.userUnlink(), a.userAuthorities(), a.userEndAuthority(), a.userErase(), a.userSetupLink())
+	return group(cmd, a.userCreate(), a.userList(), a.userShow(), a.userPasswd(), a.userDisable(), a.userEnable(), a.userGrant(), a.userRevoke(), a.userSetType(), a.userUnlink(), a.userAuthorities(), a.userEndAuthority(), a.userErase(), a.userIdle(), a.userSetupLink())
 }
 
 func (a *app) userCreate() *cobra.Command {
@@ -162,11 +162,16 @@ func (a *app) userShow() *cobra.Command {
 			}
 			v := userView(u, as, m, c.Now())
 			v.Identities = identityViews(links, c.Connectors())
+			use, err := c.Store.Use(ctx, u.ID)
+			if err != nil {
+				return err
+			}
+			v.LastUse = rfc3339(use.Last().Time)
 			if a.json {
 				return a.printJSON(v)
 			}
 			a.pairs("ID", v.ID, "Name", v.Name, "E-mail", v.Email, "Username", v.Username, "Type", typeText(v), "State", v.State,
-				"Created", v.Created, "Last sign-in", orDash(v.LastLogin))
+				"Created", v.Created, "Last sign-in", orDash(v.LastLogin), "Last use", v.LastUse)
 			for _, p := range v.Privileges {
 				a.printf("  %-16s %s on %s%s%s\n", p.Privilege, p.source(), p.Created, from(p.From), until(p.Until))
 			}
@@ -364,6 +369,7 @@ type userJSON struct {
 	MustChange bool             `json:"must_change_password"`
 	Created    string           `json:"created_at"`
 	LastLogin  string           `json:"last_login_at,omitempty"`
+	LastUse    string           `json:"last_use_at,omitempty"` // of show only: a sign-in, a session, a token, or else the creation
 	Privileges []assignmentJSON `json:"privileges,omitempty"`
 	Identities []identityJSON   `json:"identities,omitempty"` // of show only
 }

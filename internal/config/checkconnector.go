@@ -120,9 +120,10 @@ func (r *reader) checkMade(c *Connector, path string) {
 	}
 	if !c.AllowAdmins && !c.TrustMFA {
 		graph, err := privilege.NewGraph(r.definitions())
+		powers, _, powersErr := privilege.NewPowers(r.cfg.Permissions, nil)
 		for i, rule := range c.Privileges {
-			if err == nil && slices.Contains(graph.Closure(rule.Privilege), privilege.Admin) {
-				r.warn(item(join(path, "privileges"), i), "gives nothing: %s includes admin, which comes this way only with trust_mfa or allow_admins", rule.Privilege)
+			if err == nil && powersErr == nil && powers.Administers(graph.Closure(rule.Privilege)) {
+				r.warn(item(join(path, "privileges"), i), "gives nothing: %s brings power over other people, which comes this way only with trust_mfa or allow_admins", rule.Privilege)
 			}
 		}
 	}

@@ -74,6 +74,8 @@ type Config struct {
 	// DebugPermissions are the questions of which each check is logged, for clients and actions that have the flag too: sign_in and refresh of clients, view
 	// and run of actions. Development only.
 	DebugPermissions []string `yaml:"debug_permissions"`
+	// Accounts is what becomes of accounts by themselves.
+	Accounts Accounts `yaml:"accounts"`
 	// Sessions is how long a sign-in at Latchkey itself lasts.
 	Sessions Sessions `yaml:"sessions"`
 	// Tokens is how long codes and tokens live.
@@ -194,6 +196,24 @@ type Text struct {
 	Label string `yaml:"label"`
 	// Description says what it is for; empty = the one above.
 	Description string `yaml:"description"`
+}
+
+// Accounts is what becomes of accounts by themselves.
+type Accounts struct {
+	// Idle is the removal of accounts that nobody uses.
+	Idle IdleAccounts `yaml:"idle"`
+}
+
+// IdleAccounts is the removal of accounts that nobody uses: after a warning by mail, and not of anybody with power over others, who is
+// disabled, or who has no proven address to warn. Needs the block mail.
+type IdleAccounts struct {
+	// RemoveAfter is how long an account is not used before it is removed, at least 30d; 0s = never. A sign-in, a session in use and a token an
+	// application got are use.
+	RemoveAfter time.Duration `yaml:"remove_after"`
+	// WarnBefore is how long before that the person is warned, 7d to half of remove_after. It begins when the mail was sent.
+	WarnBefore time.Duration `yaml:"warn_before"`
+	// Privileges are what people may hold, beside user, and still be removed. Whoever holds anything else is not.
+	Privileges []string `yaml:"privileges"`
 }
 
 // Sessions is how long a sign-in at Latchkey itself lasts. Those that begin after a change have the new lengths.

@@ -31,6 +31,7 @@ func defaults() *Config {
 			MinLength: 12,
 		}},
 		Mail:     Mail{TLS: MailSTARTTLS, Timeout: 30 * time.Second},
+		Accounts: Accounts{Idle: IdleAccounts{WarnBefore: 30 * day}},
 		Sessions: Sessions{Idle: 12 * time.Hour, Absolute: 7 * day, RememberIdle: 14 * day, RememberAbsolute: 30 * day},
 		Tokens: Tokens{
 			CodeTTL: time.Minute, AccessTTL: 10 * time.Minute, IDTTL: 10 * time.Minute,

@@ -96,7 +96,7 @@ func (r *reader) checkRights(known map[string]bool) {
 		return false
 	}
 	r.checkTypes(known)
-	_, ignored, err := privilege.NewPowers(r.cfg.Permissions, func(n string) bool { return known[n] })
+	powers, ignored, err := privilege.NewPowers(r.cfg.Permissions, func(n string) bool { return known[n] })
 	for _, err := range unjoin(err) {
 		var p *privilege.PowerError
 		if !errors.As(err, &p) {
@@ -114,6 +114,7 @@ func (r *reader) checkRights(known map[string]bool) {
 		}
 		r.problem(path, "%s", text)
 	}
+	r.checkIdle(exists, powers)
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(ignored))) {
 		r.warn("permissions", "%s means nothing in Latchkey and is ignored", name)
 	}

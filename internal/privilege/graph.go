@@ -6,6 +6,8 @@ import (
 	"math/bits"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,14 +23,26 @@ type Def struct {
 //
 // Privileges are numbered in the order of their names and every closure is a row of bits, so that the union of closures is an
 // OR and reading the bits from low to high gives names in order: the token path sorts nothing.
+//
+// The rows of a large graph are made when a few closures have been asked for: right after a change somebody waits for the first, which is
+// found faster by walking.
 type Graph struct {
 	names []string // sorted
 	index map[string]int32
 	edges [][]int32 // direct includes, sorted
 	words int       // per row
-	rows  []uint64  // closure of i, itself counted, at rows[i*words:]
 	shown []uint64  // all but the nodes of user types
+
+	order  []int32                  // every privilege after all it includes
+	walked atomic.Int32             // closures that were found by walking
+	fill   sync.Once                // of rows
+	rows   atomic.Pointer[[]uint64] // closure of i, itself counted, at rows[i*words:]; nil = not yet
 }
+
+const (
+	smallGraph = 256 // privileges whose rows are made at once: it takes microseconds
+	mostWalks  = 32
+)
 
 // Holding is a privilege held from..until (zero = open); until is the first instant it is not held any more.
 type Holding struct {
@@ -84,8 +98,16 @@ func NewGraph(defs []Def) (*Graph, error) {
 		}
 		g.index[n] = int32(i)
 	}
+	edges := 0
+	for _, d := range defs {
+		edges += len(d.Includes)
+	}
+	rest := make([]int32, edges) // one piece for all
 	for _, d := range defs {
 		i := g.index[d.Name]
+		if g.edges[i] == nil { // else it is defined twice, and refused
+			g.edges[i], rest = rest[:0:len(d.Includes)], rest[len(d.Includes):]
+		}
 		for _, inc := range d.Includes {
 			j, ok := g.index[inc]
 			switch {
@@ -104,22 +126,12 @@ func NewGraph(defs []Def) (*Graph, error) {
 		slices.Sort(g.edges[i])
 		g.edges[i] = slices.Compact(g.edges[i])
 	}
-	order := g.order(refuse)
+	g.order = g.sorted(refuse)
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
 	}
-
-	g.rows = make([]uint64, len(g.names)*g.words)
-	for _, i := range order {
-		row := g.row(i)
-		row[i/64] |= 1 << (i % 64)
-		for _, j := range g.edges[i] {
-			if row[j/64]&(1<<(j%64)) == 0 { // else an earlier include brought j and all it includes
-				for w, bitsOf := range g.row(j) {
-					row[w] |= bitsOf
-				}
-			}
-		}
+	if len(g.names) <= smallGraph {
+		g.all()
 	}
 	if i, ok := g.index[Admin]; ok {
 		for _, n := range g.list(g.row(i)) {
@@ -134,9 +146,9 @@ func NewGraph(defs []Def) (*Graph, error) {
 	return g, nil
 }
 
-// order lists every privilege after all it includes, without recursion, as the definitions may be anything. It refuses the
+// sorted lists every privilege after all it includes, without recursion, as the definitions may be anything. It refuses the
 // cycles, of which it names a dozen at most, and the chains that are too deep, of which it names the lowest offenders.
-func (g *Graph) order(refuse func(name, include, format string, a ...any)) []int32 {
+func (g *Graph) sorted(refuse func(name, include, format string, a ...any)) []int32 {
 	const (
 		fresh = iota
 		open  // on the current path
@@ -192,7 +204,63 @@ func (g *Graph) order(refuse func(name, include, format string, a ...any)) []int
 	return order
 }
 
-func (g *Graph) row(i int32) []uint64 { return g.rows[int(i)*g.words : (int(i)+1)*g.words] }
+// all makes the rows, once.
+func (g *Graph) all() []uint64 {
+	g.fill.Do(func() {
+		rows := make([]uint64, len(g.names)*g.words)
+		for _, i := range g.order {
+			row := g.rowOf(rows, i)
+			row[i/64] |= 1 << (i % 64)
+			for _, j := range g.edges[i] {
+				if row[j/64]&(1<<(j%64)) == 0 { // else an earlier include brought j and all it includes
+					for w, bitsOf := range g.rowOf(rows, j) {
+						row[w] |= bitsOf
+					}
+				}
+			}
+		}
+		g.rows.Store(&rows)
+	})
+	return *g.rows.Load()
+}
+
+func (g *Graph) rowOf(rows []uint64, i int32) []uint64 {
+	return rows[int(i)*g.words : (int(i)+1)*g.words]
+}
+
+// row is the closure of i. It is READ ONLY.
+func (g *Graph) row(i int32) []uint64 {
+	if rows := g.rows.Load(); rows != nil {
+		return g.rowOf(*rows, i)
+	}
+	row := make([]uint64, g.words)
+	g.spread(row, i)
+	return row
+}
+
+// spread adds the closure of i to sum, which is a union of closures: where it has a bit, it has all that follows.
+func (g *Graph) spread(sum []uint64, i int32) {
+	rows := g.rows.Load()
+	if rows == nil && g.walked.Add(1) > mostWalks {
+		all := g.all()
+		rows = &all
+	}
+	if rows != nil {
+		for w, bitsOf := range g.rowOf(*rows, i) {
+			sum[w] |= bitsOf
+		}
+		return
+	}
+	next := []int32{i}
+	for len(next) > 0 {
+		i := next[len(next)-1]
+		next = next[:len(next)-1]
+		if sum[i/64]&(1<<(i%64)) == 0 {
+			sum[i/64] |= 1 << (i % 64)
+			next = append(next, g.edges[i]...)
+		}
+	}
+}
 
 // list reads a row of bits as names, in order.
 func (g *Graph) list(row []uint64) []string {
@@ -227,12 +295,46 @@ func (g *Graph) Above(names ...string) []string {
 		}
 	}
 	var out []string
+	rows := g.all()
 	for i, n := range g.names {
-		for at, w := range g.row(int32(i)) {
+		for at, w := range g.rowOf(rows, int32(i)) {
 			if w&want[at] != 0 {
 				out = append(out, n)
 				break
 			}
+		}
+	}
+	return out
+}
+
+// Reach says of every name, user types' nodes too, which of some privileges are in its closure: a row of bits, each in its place in of. A name that
+// leads to none of them is left out.
+func (g *Graph) Reach(of []string) map[string][]uint64 {
+	var few [4]uint64
+	want := g.scratch(&few)
+	place := make([]int, len(g.names))
+	for k, n := range of {
+		if i, ok := g.index[n]; ok {
+			want[i/64] |= 1 << (i % 64)
+			place[i] = k
+		}
+	}
+	words := (len(of) + 63) / 64
+	out := map[string][]uint64{}
+	rows := g.all()
+	for i, n := range g.names {
+		var reached []uint64
+		for at, w := range g.rowOf(rows, int32(i)) {
+			for w &= want[at]; w != 0; w &= w - 1 {
+				if reached == nil {
+					reached = make([]uint64, words)
+				}
+				k := place[at*64+bits.TrailingZeros64(w)]
+				reached[k/64] |= 1 << (k % 64)
+			}
+		}
+		if reached != nil {
+			out[n] = reached
 		}
 	}
 	return out
@@ -285,9 +387,7 @@ func (g *Graph) scratch(few *[4]uint64) []uint64 {
 func (g *Graph) add(sum []uint64, name string) bool {
 	i, ok := g.index[name]
 	if ok {
-		for w, bitsOf := range g.row(i) {
-			sum[w] |= bitsOf
-		}
+		g.spread(sum, i)
 	}
 	return ok
 }

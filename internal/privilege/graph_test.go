@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -444,5 +445,69 @@ func BenchmarkNewGraph(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		mustGraph(b, defs...)
+	}
+}
+
+// TestLargeGraph: the first closures of a large graph are walked and the others read from rows made meanwhile; both say the same, to any number of
+// readers at once. Reach is the same the other way round.
+func TestLargeGraph(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(5, 6))
+	var defs []Def
+	for i := range smallGraph + 300 {
+		d := Def{Name: fmt.Sprint("p", i)}
+		for range r.IntN(3) {
+			if i > 0 {
+				d.Includes = append(d.Includes, fmt.Sprint("p", max(0, i-1-r.IntN(40))))
+			}
+		}
+		defs = append(defs, d)
+	}
+	g := mustGraph(t, defs...)
+	if g.rows.Load() != nil {
+		t.Error("the rows are there before anybody asked")
+	}
+	for i := range 3 * mostWalks {
+		a, b := defs[len(defs)-1-i%200].Name, defs[r.IntN(len(defs))].Name
+		if got, want := g.Closure(a, b), slowClosure(defs, a, b); !slices.Equal(got, want) {
+			t.Fatalf("closure %d: %v, want %v", i, got, want)
+		}
+	}
+	if g.rows.Load() == nil {
+		t.Error("walked for ever")
+	}
+	var all sync.WaitGroup
+	g = mustGraph(t, defs...)
+	for n := range 8 {
+		all.Go(func() {
+			for i := range mostWalks {
+				name := defs[len(defs)-1-(n*mostWalks+i)%400].Name
+				if got, want := g.Effective([]Holding{{Privilege: name}}, time.Time{}), slowClosure(defs, name); !slices.Equal(got, want) {
+					t.Errorf("closure of %s: %v, want %v", name, got, want)
+				}
+			}
+		})
+	}
+	all.Wait()
+
+	var of []string
+	for i := range 150 {
+		of = append(of, defs[i*3].Name)
+	}
+	of = append(of, "unknown")
+	reach := mustGraph(t, defs...).Reach(of)
+	for _, d := range defs {
+		closure := slowClosure(defs, d.Name)
+		some := false
+		for k, n := range of {
+			want := slices.Contains(closure, n)
+			some = some || want
+			if row := reach[d.Name]; (row != nil && row[k/64]&(1<<(k%64)) != 0) != want {
+				t.Fatalf("%s to %s: %v", d.Name, n, !want)
+			}
+		}
+		if _, there := reach[d.Name]; there != some {
+			t.Errorf("%s: in the map %v", d.Name, there)
+		}
 	}
 }

@@ -215,6 +215,18 @@ func (p Powers) Lacks(actor, person []string) Permission {
 	return ""
 }
 
+// powerOverOthers are the permissions through which whoever gets hold of an account gets others' accounts too: act_as and log_user_in are
+// somebody else's sign-in; a password, a second factor and an address (edit_user_info, R97) are the way to one. Those to give privileges are
+// not among them: nobody confers more than they hold.
+var powerOverOthers = []Permission{ActAs, LogUserIn, EditUserPassword, ResetUserMFA, EditUserInfo}
+
+// Administers says whether somebody with this sorted effective closure has power over other people's accounts: the rule for whom a second
+// factor is due (R41), who never comes in by a provider that is not trusted with that, and whose account is never removed by a machine (R13).
+// It asks for permissions and not for the name of a privilege, so an operator's own helpdesk counts too.
+func (p Powers) Administers(effective []string) bool {
+	return slices.ContainsFunc(powerOverOthers, func(want Permission) bool { return p.May(effective, want) })
+}
+
 // Table is the directive as it is in force: privilege → permissions, for an overview and for storing. admin is not in it.
 func (p Powers) Table() map[string][]Permission {
 	out := map[string][]Permission{}

@@ -179,3 +179,45 @@ func TestTypeNodes(t *testing.T) {
 		t.Error("a type's node is a name for a privilege")
 	}
 }
+
+// TestAdministers: R41 and R13 ask what somebody may do to others, not what their privilege is called.
+func TestAdministers(t *testing.T) {
+	t.Parallel()
+	directive := map[string][]string{"auditor": {"view_audit", "access_user_info"}, "greeter": {"create_user"}, "delegate": {"access_privileges", "edit_privileges", "edit_user_privileges"}, "machines": {"manage_clients"},
+		"cleaner": {"edit_user_active_status", "access_sessions", "edit_sessions", "delete_user"}}
+	for _, p := range powerOverOthers {
+		directive["has-"+string(p)] = []string{string(p), "access_privileges"}
+	}
+	powers, _, err := NewPowers(directive, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range directive {
+		if got, want := powers.Administers([]string{name, "zebra"}), strings.HasPrefix(name, "has-"); got != want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	for name, want := range map[string]bool{Admin: true, "developer": false, "advocate": false, User: false, "customer": false} {
+		if got := powers.Administers([]string{name}); got != want {
+			t.Errorf("%s: %v", name, got)
+		}
+		if got := (Powers{}).Administers([]string{name}); got != (name == Admin) {
+			t.Errorf("%s without definitions: %v", name, got)
+		}
+	}
+	if powers.Administers(nil) {
+		t.Error("nobody administers")
+	}
+}
+
+// TestOfPerson: cron goes, and the caller's list stays.
+func TestOfPerson(t *testing.T) {
+	t.Parallel()
+	list := []string{"admin", Cron, "user"}
+	if got := OfPerson(list); !slices.Equal(got, []string{"admin", "user"}) || !slices.Equal(list, []string{"admin", Cron, "user"}) {
+		t.Errorf("%v of %v", got, list)
+	}
+	if got := OfPerson([]string{"user"}); !slices.Equal(got, []string{"user"}) {
+		t.Error(got)
+	}
+}

@@ -98,6 +98,15 @@ func HasAll(effective []string, names ...string) bool {
 	return true
 }
 
+// OfPerson is a sorted effective closure without cron, which belongs to machines: a person never carries it, whatever the rows say (R14).
+// What it is given stays as it is.
+func OfPerson(effective []string) []string {
+	if i, ok := slices.BinarySearch(effective, Cron); ok {
+		return slices.Delete(slices.Clone(effective), i, i+1)
+	}
+	return effective
+}
+
 func holds(effective []string, name string) bool {
 	_, ok := slices.BinarySearch(effective, name)
 	return ok

@@ -144,6 +144,9 @@ func (s *Server) background(ctx context.Context, wg *sync.WaitGroup) {
 		s.metrics.purged.Add(float64(max(n, 0)))
 		return err
 	})
+	if newIdlePolicy(s.cfg).on() {
+		every(idleEvery, "accounts that nobody uses", s.idle)
+	}
 	// Another process, or latchkey key, changed keys: noticed within a second. The half minute is for changes of the clock alone.
 	changed := make(chan struct{}, 1)
 	s.store.OnChange(func() {

@@ -128,64 +128,107 @@ i=0
 while kill -0 "$1" 2>/dev/null && [ $i -lt 100 ]; do sleep 0.1; i=$((i + 1)); done
 rm -rf "$2"`
 
-// run starts a server in a temporary directory: no network, no syncs, everybody trusted who can reach its socket.
+// run starts a server in a temporary directory that goes with it.
 func (p *server) run() error {
-	bin, err := binaries()
-	if err != nil {
-		return err
-	}
 	dir, err := os.MkdirTemp("", "latchkey-pg-")
 	if err != nil {
 		return err
 	}
-	as, err := unprivileged(dir)
+	var base string
+	base, p.alive, _, err = serve(dir, watchdog, "-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off", "-c", "max_connections=400", "-c", "autovacuum=off")
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(dir))
 	}
+	p.base = base
+	return nil
+}
+
+// serve starts a server whose data is in dir: no network, everybody trusted who can reach its socket. dog is the shell script that ends it with
+// this process: it gets the server's process id and dir.
+func serve(dir, dog string, settings ...string) (base string, alive io.Closer, stop func() error, err error) {
+	bin, err := binaries()
+	if err != nil {
+		return "", nil, nil, err
+	}
+	as, err := unprivileged(dir)
+	if err != nil {
+		return "", nil, nil, err
+	}
 	data := filepath.Join(dir, "data")
-	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", data, "-U", "postgres", "-E", "UTF8", "--locale=C", "--auth=trust", "--no-sync")
-	initdb.SysProcAttr, initdb.Dir = as, dir
-	if out, err := initdb.CombinedOutput(); err != nil {
-		return errors.Join(fmt.Errorf("initdb: %w\n%s", err, out), os.RemoveAll(dir))
+	if _, err := os.Stat(filepath.Join(data, "PG_VERSION")); err != nil {
+		initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", data, "-U", "postgres", "-E", "UTF8", "--locale=C", "--auth=trust", "--no-sync")
+		initdb.SysProcAttr, initdb.Dir = as, dir
+		if out, err := initdb.CombinedOutput(); err != nil {
+			return "", nil, nil, fmt.Errorf("initdb: %w\n%s", err, out)
+		}
 	}
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
-		return errors.Join(err, os.RemoveAll(dir))
+		return "", nil, nil, err
 	}
 	defer log.Close()
-	cmd := exec.Command(filepath.Join(bin, "postgres"), "-D", data, "-k", dir, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "full_page_writes=off",
-		"-c", "synchronous_commit=off", "-c", "max_connections=400", "-c", "autovacuum=off")
+	cmd := exec.Command(filepath.Join(bin, "postgres"), append([]string{"-D", data, "-k", dir, "-c", "listen_addresses="}, settings...)...)
 	cmd.SysProcAttr, cmd.Dir, cmd.Stdout, cmd.Stderr = as, dir, log, log
 	if err := cmd.Start(); err != nil {
-		return errors.Join(err, os.RemoveAll(dir))
+		return "", nil, nil, err
 	}
-	dog := exec.Command("sh", "-c", watchdog, "sh", strconv.Itoa(cmd.Process.Pid), dir)
-	dog.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if p.alive, err = dog.StdinPipe(); err == nil {
-		err = dog.Start()
+	watch := exec.Command("sh", "-c", dog, "sh", strconv.Itoa(cmd.Process.Pid), dir)
+	watch.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if alive, err = watch.StdinPipe(); err == nil {
+		err = watch.Start()
 	}
 	if err != nil {
-		return errors.Join(err, cmd.Process.Kill(), os.RemoveAll(dir))
+		return "", nil, nil, errors.Join(err, cmd.Process.Kill())
 	}
 	died := make(chan error, 1)
 	go func() { died <- cmd.Wait() }()
-	p.base = "postgres://postgres@/postgres?host=" + url.QueryEscape(dir)
+	stop = func() error {
+		if err := cmd.Process.Signal(syscall.SIGINT); err != nil { // a fast shutdown, with a checkpoint
+			return err
+		}
+		return <-died
+	}
+	base = "postgres://postgres@/postgres?host=" + url.QueryEscape(dir)
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	for {
-		if err = execOn(ctx, p.base, "SELECT 1"); err == nil {
-			return nil
+		if err = execOn(ctx, base, "SELECT 1"); err == nil {
+			return base, alive, stop, nil
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):
 			continue
 		case err := <-died:
 			text, rerr := os.ReadFile(log.Name())
-			return errors.Join(fmt.Errorf("postgres ended: %w\n%s", err, text), rerr, p.alive.Close())
+			return "", nil, nil, errors.Join(fmt.Errorf("postgres ended: %w\n%s", err, text), rerr, alive.Close())
 		case <-ctx.Done():
-			return errors.Join(fmt.Errorf("postgres does not answer: %w", err), p.alive.Close())
+			return "", nil, nil, errors.Join(fmt.Errorf("postgres does not answer: %w", err), alive.Close())
 		}
 	}
+}
+
+// Kept starts a PostgreSQL whose data stays in dir, for fixtures that take minutes to make, and returns the address of its database
+// "postgres". It ends with the test. With LATCHKEY_TEST_POSTGRES it is that server. PostgreSQL does not run as root: then somebody else must be able
+// to reach dir.
+func Kept(t testing.TB, dir string) (address string) {
+	t.Helper()
+	if base := os.Getenv("LATCHKEY_TEST_POSTGRES"); base != "" {
+		return base
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	// Durable but for the last moment: what is kept is either whole or not there.
+	base, alive, stop, err := serve(dir, `cat >/dev/null; kill -INT "$1" 2>/dev/null`, "-c", "synchronous_commit=off", "-c", "max_wal_size=8GB")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(stop(), alive.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return base
 }
 
 // binaries is the directory of initdb and postgres.
