@@ -8,11 +8,11 @@ import (
 	"slices"
 )
 
-// What a document that somebody pastes may be.
-const (
-	maxDocument = 64 << 10 // bytes
-	maxDepth    = 32       // objects and lists within each other
-)
+// MaxDocument is how long a document for Describe may be, in bytes.
+const MaxDocument = 64 << 10
+
+// maxDepth bounds objects and lists within each other.
+const maxDepth = 32
 
 // Describer makes an Identity of what the upstream says about a person, by the code that Identify ends with, and reaches no network. It proves
 // nothing: anybody can write such a document. It serves to try out settings, never to sign anybody in.
@@ -31,7 +31,9 @@ const (
 	DocumentTooLong  = "too_long"  // over 64 KiB
 	DocumentTooDeep  = "too_deep"  // more than 32 levels
 	DocumentNoJSON   = "no_json"   // At says from which byte on
-	DocumentNoObject = "no_object" // JSON, but no object; or a part of it is none: Name
+	DocumentNoObject = "no_object" // JSON, but no object
+	DocumentNoPart   = "no_part"   // Name ought to be an object
+	DocumentEmpty    = "empty"     // there is none
 	DocumentRepeated = "repeated"  // Name comes twice in one object
 	DocumentToken    = "token"     // Name is a token itself instead of the claims in it
 )
@@ -56,7 +58,10 @@ func (e *DocumentError) Error() string {
 
 // readDocument is readClaims for what a person pasted: bounded, with errors that say what to mend.
 func readDocument(b []byte) (claims, error) {
-	if len(b) > maxDocument {
+	if len(bytes.TrimSpace(b)) == 0 {
+		return nil, &DocumentError{Problem: DocumentEmpty}
+	}
+	if len(b) > MaxDocument {
 		return nil, &DocumentError{Problem: DocumentTooLong}
 	}
 	if depth(b) > maxDepth { // before anything is decoded
@@ -133,7 +138,7 @@ func (c claims) apart(main string, others ...string) (map[string]any, error) {
 		case string:
 			return nil, &DocumentError{Problem: DocumentToken, Name: k}
 		default:
-			return nil, &DocumentError{Problem: DocumentNoObject, Name: k}
+			return nil, &DocumentError{Problem: DocumentNoPart, Name: k}
 		}
 	}
 	return parts, nil

@@ -122,7 +122,7 @@ func TestDescribe_BadDocuments(t *testing.T) {
 	nested := func(n int) string { return `{"sub":"ana","x":` + strings.Repeat("[", n) + strings.Repeat("]", n) + `}` }
 	long := func(n int) string { return `{"sub":"` + strings.Repeat("a", n-len(`{"sub":""}`)) + `"}` }
 	for document, want := range map[string]connectors.DocumentError{
-		``:                                      {Problem: connectors.DocumentNoJSON},
+		``: {Problem: connectors.DocumentEmpty}, " \n": {Problem: connectors.DocumentEmpty},
 		`{"sub":`:                               {Problem: connectors.DocumentNoJSON, At: 7},
 		`{'sub':"x"}`:                           {Problem: connectors.DocumentNoJSON, At: 2},
 		`{"sub":"x"} {}`:                        {Problem: connectors.DocumentNoJSON, At: 12},
@@ -131,7 +131,7 @@ func TestDescribe_BadDocuments(t *testing.T) {
 		`["sub"]`:                               {Problem: connectors.DocumentNoObject},
 		`{"sub":"x","a":{"b":1,"b":2}}`:         {Problem: connectors.DocumentRepeated, Name: "b"},
 		`{"id_token":"eyJhbGciOiJub25lIn0"}`:    {Problem: connectors.DocumentToken, Name: "id_token"},
-		`{"id_token":{"sub":"x"},"userinfo":1}`: {Problem: connectors.DocumentNoObject, Name: "userinfo"},
+		`{"id_token":{"sub":"x"},"userinfo":1}`: {Problem: connectors.DocumentNoPart, Name: "userinfo"},
 		nested(32):                              {Problem: connectors.DocumentTooDeep},
 		strings.Repeat("[", 65000):              {Problem: connectors.DocumentTooDeep},
 		long(64<<10 + 1):                        {Problem: connectors.DocumentTooLong},
