@@ -294,13 +294,17 @@ func (z *Azure) tenantOf(raw string, home *metadata) (string, error) {
 		return "", fail(Invalid, "the ID Token: %w", err)
 	}
 	tid, _ := c["tid"].(string)
+	return tid, z.checkTenant(tid, home)
+}
+
+func (z *Azure) checkTenant(tid string, home *metadata) error {
 	if !guidForm.MatchString(tid) {
-		return "", fail(Invalid, "the ID Token's tid is no GUID")
+		return fail(Invalid, "the ID Token's tid is no GUID")
 	}
 	if !z.admits(tid, home) {
-		return "", fail(NotAllowed, "tenant %s is not allowed", tid)
+		return fail(NotAllowed, "tenant %s is not allowed", tid)
 	}
-	return tid, nil
+	return nil
 }
 
 // admits says whether people of a tenant may come in.

@@ -104,6 +104,11 @@ func (g *Google) Identify(ctx context.Context, a Attempt, callback url.Values) (
 	if err != nil {
 		return Identity{}, err
 	}
+	return g.identity(c)
+}
+
+// identity maps verified claims.
+func (g *Google) identity(c claims) (Identity, error) {
 	id, err := identityOf(c, g.oidc.cfg.Claims)
 	if err != nil {
 		return Identity{}, err

@@ -169,13 +169,18 @@ func (o *OAuth2) Identify(ctx context.Context, a Attempt, callback url.Values) (
 			return Identity{}, err
 		}
 	}
-	if id.Email != "" && o.cfg.AssumeEmailVerified {
-		id.EmailTrust = TrustVerified
-	}
 	if o.cfg.KeepAccessToken {
 		id.AccessToken = t.access
 	}
-	return id, nil
+	return o.assumed(id), nil
+}
+
+// assumed takes an address for verified where the operator says so.
+func (o *OAuth2) assumed(id Identity) Identity {
+	if id.Email != "" && o.cfg.AssumeEmailVerified {
+		id.EmailTrust = TrustVerified
+	}
+	return id
 }
 
 // dialect classes the error codes that GitHub's token endpoint has instead of RFC 6749's. It sends them with status 200.
@@ -238,11 +243,16 @@ func (o *OAuth2) emails(ctx context.Context, access string) (string, Trust, erro
 	if err != nil {
 		return "", TrustNone, fail(Upstream, "the list of e-mail addresses: %w", err)
 	}
+	return o.listed(c["list"])
+}
+
+// listed reads the answer of the list.
+func (o *OAuth2) listed(answer any) (string, Trust, error) {
 	path := "list"
 	if o.cfg.Emails.List != "" {
 		path += "." + o.cfg.Emails.List
 	}
-	entries, ok := c.at(path).([]any)
+	entries, ok := claims{"list": answer}.at(path).([]any)
 	if !ok {
 		return "", TrustNone, fail(Upstream, "the list of e-mail addresses is none")
 	}

@@ -259,6 +259,15 @@ func (o *OIDC) Identify(ctx context.Context, a Attempt, callback url.Values) (Id
 	if err != nil {
 		return Identity{}, err
 	}
+	id, err := o.identity(c)
+	if err == nil && o.cfg.KeepIDToken {
+		id.IDToken = t.id
+	}
+	return id, err
+}
+
+// identity maps verified claims.
+func (o *OIDC) identity(c claims) (Identity, error) {
 	id, err := identityOf(c, o.cfg.Claims)
 	if err != nil {
 		return Identity{}, err
@@ -272,9 +281,6 @@ func (o *OIDC) Identify(ctx context.Context, a Attempt, callback url.Values) (Id
 		if o.cfg.AssumeEmailVerified || c.yes(o.cfg.Claims.EmailVerified, o.cfg.LenientBooleans) {
 			id.EmailTrust = TrustVerified
 		}
-	}
-	if o.cfg.KeepIDToken {
-		id.IDToken = t.id
 	}
 	return id, nil
 }
@@ -310,11 +316,17 @@ func (o *OIDC) identify(ctx context.Context, a Attempt, callback url.Values) (*t
 	if err != nil {
 		return nil, nil, err
 	}
+	c, err = o.withUserInfo(c, u)
+	return t, c, err
+}
+
+// withUserInfo puts to an ID Token's claims what userinfo adds.
+func (o *OIDC) withUserInfo(token, info claims) (claims, error) {
 	// OpenID Connect Core §5.3.2: or somebody else's claims could be substituted.
-	if u["sub"] != c["sub"] {
-		return nil, nil, fail(Invalid, "userinfo speaks of somebody else")
+	if sub, ok := token["sub"].(string); !ok || info["sub"] != sub {
+		return nil, fail(Invalid, "userinfo speaks of somebody else")
 	}
-	return t, merge(c, u, o.cfg.Claims), nil
+	return merge(token, info, o.cfg.Claims), nil
 }
 
 func (o *OIDC) redeem(ctx context.Context, m *metadata, code string, a Attempt) (*tokens, error) {

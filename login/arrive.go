@@ -26,8 +26,14 @@ type arrival struct {
 	email         string // proven by a code in a mail
 	given, family string
 
+	rules ruled // what came of the operator's rules
+
 	use func(context.Context) error // uses up the attempt it waited in, inside the transaction; nil = there is none
 }
+
+// ruled is what came of the operator's claim rules: what they give for the claims, what of that would have made an administrator through a connector
+// that may not, and what the gate refused to give or take.
+type ruled struct{ matched, admin, refused []string }
 
 // settled is what became of an arrival.
 type settled struct {
@@ -309,6 +315,7 @@ func (l *Login) refreshEmail(ctx context.Context, a *arrival, u *store.User) (ch
 // what made one stays, if all that is missing today is the second factor.
 func (l *Login) grantByClaims(ctx context.Context, a *arrival, userID string) error {
 	names := privilegesFrom(a.up.Rules, a.id.Claims)
+	a.rules = ruled{matched: slices.Clone(names)}
 	if len(names) > 0 && !a.up.mayAdmin(&a.id) {
 		model, err := l.store.Model(ctx)
 		if err != nil {
@@ -324,8 +331,10 @@ func (l *Login) grantByClaims(ctx context.Context, a *arrival, userID string) er
 			})
 		}
 		names = slices.DeleteFunc(names, func(n string) bool { return model.Powers.Administers(model.Graph.Closure(n)) && !made(n) })
+		a.rules.admin = slices.DeleteFunc(slices.Clone(a.rules.matched), func(n string) bool { return slices.Contains(names, n) })
 	}
 	refused, err := l.store.SyncUpstreamPrivileges(ctx, userID, a.up.Name(), names)
+	a.rules.refused = refused
 	if err == nil && len(refused) > 0 {
 		l.log.WarnContext(ctx, "a connector's rules give or take what they may not", "connector", a.up.Name(), "user", userID, "privileges", refused)
 	}

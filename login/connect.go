@@ -177,23 +177,14 @@ func (l *Login) callback(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return l.identifyFailed(r.Context(), up, p, err)
 	}
-	if id.Subject == "" || id.Connector != "" && id.Connector != up.Name() {
-		return l.identifyFailed(r.Context(), up, p, &connectors.Error{Kind: connectors.Invalid, Err: errors.New("an identity without a subject, or of another connector")})
+	a, err := newArrival(up, id, p)
+	if err != nil {
+		return l.identifyFailed(r.Context(), up, p, err)
 	}
 	if j.Since != 0 && !id.AuthTime.IsZero() && id.AuthTime.Unix() < j.Since {
 		return l.notFresh(up, p)
 	}
-	id.Connector, id.Email = up.Name(), strings.TrimSpace(id.Email)
-	if _, err := store.EmailKey(id.Email); err != nil || mailDomain(id.Email) == "" { // no address that could be anybody's here
-		id.Email = ""
-	}
-	if !up.KeepIDToken && !up.Logout {
-		id.IDToken = ""
-	}
-	if !up.Revoke {
-		id.AccessToken = "" // nothing here needs it (security.md E13)
-	}
-	a := &arrival{up: up, id: id, p: p, anew: j.Anew}
+	a.anew = j.Anew
 	if !id.AuthTime.IsZero() { // what the upstream says of it counts for more than what it was asked
 		a.anew = l.now().Sub(id.AuthTime) <= recent
 	}
@@ -209,6 +200,24 @@ func (l *Login) callback(w http.ResponseWriter, r *http.Request) error {
 		return l.arrive(w, r, a)
 	}
 	return l.attemptOver(p, nil)
+}
+
+// newArrival is an identity as the rest of this package takes it.
+func newArrival(up *Upstream, id connectors.Identity, p *pending) (*arrival, error) {
+	if id.Subject == "" || id.Connector != "" && id.Connector != up.Name() {
+		return nil, &connectors.Error{Kind: connectors.Invalid, Err: errors.New("an identity without a subject, or of another connector")}
+	}
+	id.Connector, id.Email = up.Name(), strings.TrimSpace(id.Email)
+	if _, err := store.EmailKey(id.Email); err != nil || mailDomain(id.Email) == "" { // no address that could be anybody's here
+		id.Email = ""
+	}
+	if !up.KeepIDToken && !up.Logout {
+		id.IDToken = ""
+	}
+	if !up.Revoke {
+		id.AccessToken = "" // nothing here needs it (security.md E13)
+	}
+	return &arrival{up: up, id: id, p: p}, nil
 }
 
 // returned uses up the attempt of a state: once, in the browser that began it, within its time.

@@ -13,11 +13,15 @@ import (
 
 // Preview is what would happen if a person signed in to an application now, and what its tokens would say.
 type Preview struct {
-	Step     string     `json:"step"`              // issue or consent
+	Step     string     `json:"step"`              // issue or consent; login = the client does not take this way in; owes = something is asked for first
 	Refused  string     `json:"refused,omitempty"` // an OAuth error instead, and why
 	Reason   string     `json:"reason,omitempty"`
 	Required string     `json:"required,omitempty"` // the client's requirement in words
 	Unmet    [][]string `json:"unmet,omitempty"`    // groups of which the person holds no member
+
+	Connectors []string `json:"connectors,omitempty"` // the ways in that the client takes; none = all
+	Consent    string   `json:"consent,omitempty"`    // not_needed, remembered or asked
+	NewScopes  []string `json:"new_scopes,omitempty"` // with asked: those the person has not agreed to before
 
 	Scope         []string       `json:"scope"`
 	IDToken       map[string]any `json:"id_token,omitempty"`
@@ -30,10 +34,17 @@ type Preview struct {
 type PreviewRequest struct {
 	UserID, ClientID string
 	Scope            []string // nil = all that the client may ask for
-	Connector        string   // the way in; "" = password
+	Connector        string   // the way in; "" = password, or the first that the client takes
 	ACR              string   // "" = 1
-	AMR              []string
+	AMR              []string // nil = of one factor
 }
+
+// Values of Preview.Consent.
+const (
+	ConsentNotNeeded  = "not_needed"
+	ConsentRemembered = "remembered"
+	ConsentAsked      = "asked"
+)
 
 // Errors of Preview.
 var (
@@ -78,24 +89,32 @@ func (p *Provider) Preview(ctx context.Context, r PreviewRequest) (*Preview, err
 		return nil, err
 	}
 	out.Required, out.Unmet = req.String(), req.Unmet(held.effective)
-	s := &Session{UserID: r.UserID, Connector: orDefault(r.Connector, "password"), AuthTime: now.Unix(), ACR: orDefault(r.ACR, "1"), AMR: r.AMR}
-	fa := facts{started: now, signedIn: true, authTime: now, acr: s.ACR, entitled: req.Met(held.effective), consentNeeded: !c.Metadata.FirstParty}
-	if fa.consentNeeded {
-		known, err := p.c.Store.Consent(ctx, r.UserID, c.ID)
-		switch {
-		case err == nil && now.Before(known.ExpiresAt.Time):
-			fa.consentNeeded = slices.ContainsFunc(out.Scope, func(x string) bool { return !slices.Contains(known.Scope, x) })
-		case err != nil && !errors.Is(err, store.ErrNotFound):
-			return nil, err
+	out.Connectors = c.Metadata.Connectors
+	s := &Session{UserID: r.UserID, Connector: wayIn(c, r.Connector), AuthTime: now.Unix(), ACR: orDefault(r.ACR, "1"), AMR: r.AMR}
+	if s.AMR == nil {
+		s.AMR = []string{"fed"}
+		if s.Connector == wayPassword {
+			s.AMR = []string{"pwd"}
 		}
+	}
+	fa := facts{started: now, signedIn: len(out.Connectors) == 0 || slices.Contains(out.Connectors, s.Connector), authTime: now, acr: s.ACR,
+		entitled: req.Met(held.effective), owes: p.c.Owes != nil && p.c.Owes(c.Client, &l.User) != ""}
+	q := &request{client: c, scopes: out.Scope} // one that asks for nothing in particular
+	if fa.consentNeeded, err = p.consentNeeded(ctx, q, r.UserID, digests(q), now); err != nil {
+		return nil, err
+	}
+	if err := p.previewConsent(ctx, out, c, r.UserID, fa.consentNeeded); err != nil {
+		return nil, err
 	}
 	next, refused := decide(fa, now)
 	if refused != nil {
 		out.Refused, out.Reason = refused.code, refused.text
 		return out, nil
 	}
-	out.Step = map[step]string{stepIssue: "issue", stepConsent: "consent"}[next]
-
+	out.Step = map[step]string{stepIssue: "issue", stepConsent: "consent", stepLogin: "login", stepOwes: "owes"}[next]
+	if next == stepLogin || next == stepOwes { // what is said then may change what the tokens say
+		return out, nil
+	}
 	f := &flow{live: l, rights: held, now: now}
 	audience := c.audience(p.c.Issuer)
 	if slices.Contains(out.Scope, scopeOpenID) && !slices.Contains(audience, p.c.Issuer) {
@@ -120,6 +139,41 @@ func (p *Provider) Preview(ctx context.Context, r PreviewRequest) (*Preview, err
 		delete(m, "gid")
 	}
 	return out, nil
+}
+
+const wayPassword = "password"
+
+// wayIn is the way in of a preview that names none.
+func wayIn(c *Client, wanted string) string {
+	takes := c.Metadata.Connectors
+	switch {
+	case wanted != "":
+		return wanted
+	case len(takes) > 0 && !slices.Contains(takes, wayPassword):
+		return takes[0]
+	}
+	return wayPassword
+}
+
+// previewConsent says what the person was or would be asked.
+func (p *Provider) previewConsent(ctx context.Context, out *Preview, c *Client, userID string, needed bool) error {
+	switch {
+	case c.Metadata.FirstParty:
+		out.Consent = ConsentNotNeeded
+		return nil
+	case !needed:
+		out.Consent = ConsentRemembered
+		return nil
+	}
+	out.Consent, out.NewScopes = ConsentAsked, out.Scope
+	known, err := p.c.Store.Consent(ctx, userID, c.ID)
+	switch {
+	case err == nil: // the page marks what is new
+		out.NewScopes = slices.DeleteFunc(slices.Clone(out.Scope), func(s string) bool { return slices.Contains(known.Scope, s) })
+	case !errors.Is(err, store.ErrNotFound):
+		return err
+	}
+	return nil
 }
 
 func asMap(base any, extra map[string]any) (m map[string]any, err error) {
@@ -153,9 +207,10 @@ func ReadJTI(jti string) (PastToken, error) {
 	return t, nil
 }
 
-// NewPreviewer is a provider that can do nothing but Preview: for the command line, beside a running server.
-func NewPreviewer(issuer string, st *store.Store, accessLife, idLife time.Duration) *Previewer {
-	return &Previewer{Provider{c: Config{Issuer: issuer, Store: st, Now: st.Clock, AccessLife: accessLife, IDTokenLife: idLife}}}
+// NewPreviewer is a provider that can do nothing but Preview: for the command line, beside a running server. Of c it needs Issuer, Store, Owes and the
+// lives of tokens.
+func NewPreviewer(c Config) *Previewer {
+	return &Previewer{Provider{c: Config{Issuer: c.Issuer, Store: c.Store, Now: c.Store.Clock, Owes: c.Owes, AccessLife: c.AccessLife, IDTokenLife: c.IDTokenLife}}}
 }
 
 // Previewer is made by NewPreviewer.

@@ -24,9 +24,11 @@ type explained struct {
 }
 
 func (a *app) explainCmd() *cobra.Command {
-	var user, client, scope, privilege, token, at string
+	var user, client, scope, privilege, token, at, connector, claims string
+	var disowned bool
 	cmd := &cobra.Command{
-		Use: "explain --user USER [--client CLIENT] | --token TOKEN", Short: "Say what somebody may do and why, or why not, and what a client's tokens say",
+		Use:   "explain --user USER [--client CLIENT] | --connector CONNECTOR --claims FILE [--client CLIENT] | --token TOKEN",
+		Short: "Say what somebody may do and why, or why not, and what a client's tokens say",
 		Long: `Say what somebody may do and why, or why not.
 
 Everything they hold, and why:           latchkey explain --user ada@example.com
@@ -34,10 +36,23 @@ One privilege, or why not:               latchkey explain --user ada@example.com
 What a client's tokens would say now:    latchkey explain --user ada@example.com --client crm
 What it was at a moment:                 latchkey explain --user ada@example.com --at 2026-03-01T12:00:00Z
 What a past access token rested on:      latchkey explain --token eyJhbGciOi... (or its jti)
+What a sign-in would lead to:            latchkey explain --connector google --claims claims.json --client crm
+
+The last takes what a provider says of a person, as JSON: the claims of an ID token, {"id_token": {...}, "userinfo": {...}},
+or the profile of a provider without ID tokens. It goes the whole way and takes everything back.
 
 Nothing is written and no token is made: the claims come from the code that issues them.`,
 		Args: args(),
 		RunE: a.console(func(ctx context.Context, c *server.Console, _ []string) error {
+			if connector != "" || claims != "" {
+				if user != "" || token != "" || privilege != "" || at != "" || scope != "" || connector == "" || claims == "" {
+					return usagef("--connector and --claims go together, with --client, --not-mine and --json")
+				}
+				return a.explainClaims(ctx, c, connector, claims, client, disowned)
+			}
+			if disowned {
+				return usagef("--not-mine goes with --connector and --claims")
+			}
 			if (user == "") == (token == "") {
 				return usagef("name somebody with --user, or a token with --token")
 			}
@@ -103,6 +118,9 @@ Nothing is written and no token is made: the claims come from the code that issu
 	f.StringVar(&privilege, "privilege", "", "only this one; if it is not held, why not and who could give it")
 	f.StringVar(&token, "token", "", "an access token of ours, or its jti")
 	f.StringVar(&at, "at", "", "as it was then (RFC 3339)")
+	f.StringVar(&connector, "connector", "", "a way in: what a sign-in with --claims would lead to")
+	f.StringVar(&claims, "claims", "", "a file with what the provider says of the person, - for standard input")
+	f.BoolVar(&disowned, "not-mine", false, "with --claims: the person says that the account with the address is not theirs")
 	a.jsonFlag(cmd)
 	return cmd
 }
@@ -190,15 +208,28 @@ func (a *app) printPreview(client string, p *server.Preview) error {
 	if p.Required != "everybody" {
 		a.printf("\n%s requires: %s\n", client, p.Required)
 	}
+	if len(p.Connectors) > 0 {
+		a.printf("\n%s takes these ways in: %s\n", client, strings.Join(p.Connectors, ", "))
+	}
 	switch {
+	case p.Step == "login":
+		a.printf("\n%s does not take this way in, and would have the person sign in again.\n", client)
+		return nil
+	case p.Step == "owes":
+		a.printf("\nThe person would be asked for an e-mail address first.\n")
+		return nil
 	case p.Refused != "":
 		a.printf("\n%s would hear %s: %s\n", client, p.Refused, p.Reason)
 		for _, g := range p.Unmet {
 			a.printf("  missing: %s\n", strings.Join(g, " or "))
 		}
 		return nil
+	case p.Step == "consent" && len(p.NewScopes) > 0 && len(p.NewScopes) < len(p.Scope):
+		a.printf("\nConsent would be asked for first; new are %s. Then, with the scopes %s:\n", strings.Join(p.NewScopes, " "), strings.Join(p.Scope, " "))
 	case p.Step == "consent":
 		a.printf("\nConsent would be asked for first. Then, with the scopes %s:\n", strings.Join(p.Scope, " "))
+	case p.Consent == server.ConsentRemembered:
+		a.printf("\nConsent is remembered. With the scopes %s:\n", strings.Join(p.Scope, " "))
 	default:
 		a.printf("\nWith the scopes %s:\n", strings.Join(p.Scope, " "))
 	}

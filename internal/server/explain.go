@@ -19,6 +19,9 @@ type (
 	PreviewRequest = provider.PreviewRequest
 )
 
+// ConsentRemembered is Preview.Consent of a person who agreed before.
+const ConsentRemembered = provider.ConsentRemembered
+
 // Errors of Preview.
 var (
 	ErrNoClient = provider.ErrNoClient
@@ -27,7 +30,11 @@ var (
 
 // Preview computes what a sign-in would lead to, by the code that issues.
 func (c *Console) Preview(ctx context.Context, r PreviewRequest) (*Preview, error) {
-	return provider.NewPreviewer(c.cfg.Issuer, c.Store, c.cfg.Tokens.AccessTTL, c.cfg.Tokens.IDTTL).Preview(ctx, r)
+	dry, err := c.dryRunner("")
+	if err != nil {
+		return nil, err
+	}
+	return c.previewer(dry).Preview(ctx, r)
 }
 
 // Explain says what a person holds and why; the zero time is now.

@@ -134,8 +134,11 @@ type contextKey struct{}
 // Current returns the complete session of this request.
 func Current(ctx context.Context) (*Session, bool) {
 	s, ok := ctx.Value(contextKey{}).(*Session)
-	return s, ok
+	return s, ok && s != nil
 }
+
+// Without returns a context in which nobody is signed in: for what is done on behalf of somebody else than who sent the request.
+func Without(ctx context.Context) context.Context { return With(ctx, nil) }
 
 // With returns a context that holds s, for what still happens in the request that began it.
 func With(ctx context.Context, s *Session) context.Context {

@@ -47,7 +47,9 @@ func OpenWith(t testing.TB, engine string, c store.Config) *store.Store {
 	if err != nil {
 		t.Fatal(err)
 	}
+	addresses.Store(s, c.URL)
 	t.Cleanup(func() {
+		addresses.Delete(s)
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}

@@ -130,7 +130,9 @@ func (c *chrome) calm(where string) {
 
 func (c *chrome) do(steps ...chromedp.Action[chromedp.Void]) {
 	c.t.Helper()
-	if err := chromedp.Do(c.ctx, steps...); err != nil {
+	ctx, cancel := context.WithTimeout(c.ctx, time.Minute) // an element that never comes is no reason to wait for the end of the test
+	defer cancel()
+	if err := chromedp.Do(ctx, steps...); err != nil {
 		c.t.Fatalf("%v\n%s", err, c.describe())
 	}
 }
