@@ -75,7 +75,8 @@ func newChrome(t *testing.T, scripts bool) *chrome {
 	ctx, cancelTime := context.WithTimeout(ctx, 8*time.Minute)
 	t.Cleanup(cancelTime)
 	c := &chrome{t: t, ctx: ctx, scripts: scripts}
-	c.do(chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+	// Not by do: the window would end with the time of its first step.
+	if err := chromedp.Do(ctx, chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
 		if _, err := cdp.Call(ctx, tab, log.Enable, cdp.Empty{}); err != nil {
 			return err
 		}
@@ -84,7 +85,9 @@ func newChrome(t *testing.T, scripts bool) *chrome {
 		}
 		_, err := cdp.Call(ctx, tab, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: !scripts})
 		return err
-	}))
+	})); err != nil {
+		t.Fatal(err)
+	}
 	if err := chromedp.Listen(ctx, c.hear); err != nil {
 		t.Fatal(err)
 	}
