@@ -185,10 +185,13 @@ func (l *Localizer) text(key string, args map[string]any) string {
 	return s
 }
 
-// counted is the number that chooses the plural: the int under Count, else the only int there is.
+// counted is the number that chooses the plural: what is under Count, else the only int there is.
 func counted(args map[string]any) (n int, ok bool) {
-	if n, ok = args["Count"].(int); ok {
+	switch n := args["Count"].(type) {
+	case int:
 		return n, true
+	case int64:
+		return int(n), true
 	}
 	for _, v := range args {
 		if i, isInt := v.(int); isInt {
