@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/latchkey-idp/latchkey/internal/testidp"
 	"golang.org/x/net/html"
 )
 
@@ -287,16 +288,11 @@ func inBackground(t *testing.T, args ...string) (*output, func()) {
 
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := testidp.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
+	return strconv.Itoa(port)
 }
 
 // browser keeps cookies, follows redirects and submits forms: as much as the pages ask of one. It sends what browsers send with a form.

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/latchkey-idp/latchkey/internal/testidp"
 	"github.com/rogpeppe/go-internal/testscript"
 	_ "modernc.org/sqlite"
 )
@@ -61,19 +62,11 @@ func cmdStatus(ts *testscript.TestScript, neg bool, args []string) {
 // freePorts gives every script ports of its own: $PORT, $PORT2 and $MANAGEMENT.
 func freePorts(env *testscript.Env) error {
 	for _, name := range []string{"PORT", "PORT2", "MANAGEMENT"} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		port, err := testidp.FreePort()
 		if err != nil {
 			return err
 		}
-		_, port, err := net.SplitHostPort(l.Addr().String())
-		if err != nil {
-			return err
-		}
-		env.Defer(func() { _ = l.Close() }) // harmless twice
-		env.Setenv(name, port)
-		if err := l.Close(); err != nil {
-			return err
-		}
+		env.Setenv(name, strconv.Itoa(port))
 	}
 	return nil
 }

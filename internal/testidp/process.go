@@ -48,11 +48,11 @@ func StartProcess(t testing.TB, o Options) *Process {
 	if o.URL == "" {
 		o.URL = freshDatabase(t, o.Engine)
 	}
-	port, err := freePort()
+	port, err := FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	ready, err := freePort()
+	ready, err := FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -106,13 +106,34 @@ func TestSec_G4_DeleteDuringRefreshStorm(t *testing.T) {
 					})
 				}
 			}
-			time.Sleep(300 * time.Millisecond)
+			// A storm is enough answers of each server, however long a busy machine takes for them.
+			gather := func(asked func(s stormy) bool) {
+				for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+					n := map[string]int{}
+					mu.Lock()
+					for _, s := range list {
+						if asked(s) {
+							n[s.by]++
+						}
+					}
+					mu.Unlock()
+					enough := true
+					for name := range servers {
+						enough = enough && n[name] > 30
+					}
+					if enough {
+						return
+					}
+				}
+			}
+			gather(func(s stormy) bool { return s.bears })
 			impact, err := idp.Store.DeletePrivilege(context.Background(), "cli", "gold")
 			deleted := time.Now()
 			if err != nil {
 				t.Error(err)
 			}
-			time.Sleep(400*time.Millisecond + slack["second"])
+			time.Sleep(slack["second"])
+			gather(func(s stormy) bool { return s.at.After(deleted.Add(slack[s.by])) || s.status != 200 })
 			close(stop)
 			storm.Wait()
 			if want := 4 * len(servers); impact.People != want {
