@@ -185,6 +185,7 @@ func TestDryRun_EqualsTheSignIn(t *testing.T) {
 		for _, engine := range storetest.Engines() {
 			t.Run(name+"/"+engine, func(t *testing.T) {
 				t.Parallel()
+				c := c // each engine fills in its own
 				g := newUpstream("google")
 				up := open(g)
 				if c.up != nil {
