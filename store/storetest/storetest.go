@@ -6,7 +6,11 @@
 package storetest
 
 import (
+	"context"
+	"errors"
+	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/latchkey-idp/latchkey/store"
@@ -39,7 +43,7 @@ func OpenWith(t testing.TB, engine string, c store.Config) *store.Store {
 		if engine == store.Postgres {
 			c.URL = postgres.migrated(t)
 		} else {
-			c.URL = URL(t, engine)
+			c.URL = migratedFile(t)
 		}
 	}
 	c.KeepClock = c.Now != nil
@@ -67,4 +71,39 @@ func URL(t testing.TB, engine string) string {
 		return postgres.create(t, "")
 	}
 	return "sqlite:" + filepath.Join(t.TempDir(), "latchkey.db")
+}
+
+// template is a migrated SQLite database. Migrations are what most tests would spend most of their time on, with the race detector above all.
+var template = sync.OnceValues(func() (content []byte, err error) {
+	dir, err := os.MkdirTemp("", "latchkey-template-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	file := filepath.Join(dir, "latchkey.db")
+	s, err := store.Open(context.Background(), store.Config{URL: "sqlite:" + file})
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(s.Migrate(context.Background()), s.Close()); err != nil {
+		return nil, err
+	}
+	if wal, err := os.Stat(file + "-wal"); err == nil && wal.Size() > 0 {
+		return nil, errors.New("storetest: the template is not all in one file")
+	}
+	return os.ReadFile(file)
+})
+
+// migratedFile returns the address of a copy of the template.
+func migratedFile(t testing.TB) string {
+	t.Helper()
+	content, err := template()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "latchkey.db")
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return "sqlite:" + file
 }
