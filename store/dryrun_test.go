@@ -111,7 +111,7 @@ func TestDryRun_Race(t *testing.T) {
 		wg.Wait()
 		list, err := s.Users(t.Context(), "", 1000)
 		must(t, err)
-		equal(t, len(list), 40, "users")
+		equal(t, len(list), 15, "users")
 		for _, u := range list {
 			held, err := s.Assignments(t.Context(), u.ID)
 			must(t, err)

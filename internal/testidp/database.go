@@ -80,7 +80,7 @@ func freshDatabase(t testing.TB, engine string) string {
 	default:
 		t.Fatalf("unknown engine %q", engine)
 	}
-	to := storetest.URL(t, "postgres")
+	to := storetest.Migrated(t, "postgres")
 	copyKeys(t, "sqlite:"+path, to)
 	return to
 }

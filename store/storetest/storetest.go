@@ -40,11 +40,7 @@ func Open(t testing.TB, engine string) *store.Store {
 func OpenWith(t testing.TB, engine string, c store.Config) *store.Store {
 	t.Helper()
 	if c.URL == "" {
-		if engine == store.Postgres {
-			c.URL = postgres.migrated(t)
-		} else {
-			c.URL = migratedFile(t)
-		}
+		c.URL = Migrated(t, engine)
 	}
 	c.KeepClock = c.Now != nil
 	s, err := store.Open(t.Context(), c)
@@ -71,6 +67,15 @@ func URL(t testing.TB, engine string) string {
 		return postgres.create(t, "")
 	}
 	return "sqlite:" + filepath.Join(t.TempDir(), "latchkey.db")
+}
+
+// Migrated returns the address of a fresh, migrated database that is gone after the test.
+func Migrated(t testing.TB, engine string) string {
+	t.Helper()
+	if engine == store.Postgres {
+		return postgres.migrated(t)
+	}
+	return migratedFile(t)
 }
 
 // template is a migrated SQLite database. Migrations are what most tests would spend most of their time on, with the race detector above all.
