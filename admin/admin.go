@@ -267,6 +267,8 @@ func fieldRefusal(e *store.FieldError) (int, templates.FormErrors, bool) {
 		key = "admin.error_name"
 	case e.Field == "includes":
 		return http.StatusUnprocessableEntity, templates.FormErrors{Form: "admin.error_cycle"}, true
+	case e.Field == "requestable":
+		return http.StatusUnprocessableEntity, templates.FormErrors{Form: "admin.error_requestable"}, true
 	case e.Field == "until":
 		key = "admin.error_until"
 	default:

@@ -176,16 +176,11 @@ func tooLong(fields map[string]string, name, value string, most int) {
 }
 
 // labelled gives names the labels people read.
-func (a *Admin) labelled(ctx context.Context, lang string, names []string) ([]templates.PrivilegeName, error) {
-	labels, err := a.labels(ctx, lang)
-	if err != nil {
-		return nil, err
-	}
-	var out []templates.PrivilegeName
+func labelled(labels map[string]string, names []string) (out []templates.PrivilegeName) {
 	for _, n := range plain(names) {
 		out = append(out, templates.PrivilegeName{Name: n, Label: labels[n]})
 	}
-	return out, nil
+	return out
 }
 
 // labels are the names of privileges and user types for people, in their language.
@@ -228,15 +223,12 @@ func (a *Admin) renderPrivilege(w http.ResponseWriter, r *http.Request, status i
 	label, description := row.In(base.Lang)
 	p := &templates.PrivilegePage{Admin: base, PrivilegeName: templates.PrivilegeName{Name: name, Label: label}, Description: description, Source: d.Source,
 		Client: d.ClientID, Permissions: d.Permissions, UserTypes: d.UserTypes, Required: d.Required, Visible: d.Visible, Delegations: d.Delegations,
-		Assigned: d.Holders, InEffect: d.InEffect, Blocking: d.Blocking, Declared: a.desk.Declared(name, d.Source)}
-	for _, l := range []struct {
-		to   *[]templates.PrivilegeName
-		from []string
-	}{{&p.Includes, d.Includes}, {&p.Closure, without(d.Closure, name)}, {&p.IncludedBy, d.IncludedBy}} {
-		if *l.to, err = a.labelled(ctx, base.Lang, l.from); err != nil {
-			return err
-		}
+		Assigned: d.Holders, InEffect: d.InEffect, Blocking: d.Blocking, Requestable: d.Requestable, Declared: a.desk.Declared(name, d.Source)}
+	labels, err := a.labels(ctx, base.Lang)
+	if err != nil {
+		return err
 	}
+	p.Includes, p.Closure, p.IncludedBy = labelled(labels, d.Includes), labelled(labels, without(d.Closure, name)), labelled(labels, d.IncludedBy)
 	if p.Edit, err = a.guard.Can(ctx, "privileges.edit"); err != nil {
 		return err
 	}
@@ -245,11 +237,14 @@ func (a *Admin) renderPrivilege(w http.ResponseWriter, r *http.Request, status i
 	if ok, err := a.guard.Can(ctx, "users.view"); err != nil {
 		return err
 	} else if ok { // who holds it is about people
-		people, more, err := a.desk.Holders(ctx, name, "", maxPeople)
+		after := query(r, "after")
+		people, more, err := a.desk.Holders(ctx, name, after, maxPeople)
 		if err != nil {
 			return err
 		}
-		p.MorePeople = more
+		if p.Further = after != ""; more {
+			p.MorePeople = "/admin/privileges/" + url.PathEscape(name) + "?" + url.Values{"after": {people[len(people)-1].User.ID}}.Encode() + "#privilege-people"
+		}
 		for _, h := range people {
 			by := plain(h.By)
 			if h.Type != "" {
@@ -305,7 +300,7 @@ func (a *Admin) describe(w http.ResponseWriter, r *http.Request) error {
 	}
 	again := func(status int, e templates.FormErrors) error {
 		return a.renderPrivilege(w, r, status, func(p *templates.PrivilegePage) {
-			p.FormErrors, p.PrivilegeName.Label, p.Description = e, label, description
+			p.FormErrors, p.PrivilegeName.Label, p.Description, p.Requestable = e, label, description, r.PostFormValue("requestable") != ""
 			for i, t := range p.Translations {
 				p.Translations[i].Label, p.Translations[i].Description = texts[t.Lang].Label, texts[t.Lang].Description
 			}
@@ -320,7 +315,7 @@ func (a *Admin) describe(w http.ResponseWriter, r *http.Request) error {
 				texts[lang] = t
 			}
 		}
-		p.Label, p.Description, p.Texts = label, description, texts
+		p.Label, p.Description, p.Texts, p.Requestable = label, description, texts, r.PostFormValue("requestable") != ""
 		return nil
 	})
 	return a.after(w, r, err, again, "/admin/privileges/"+url.PathEscape(name), "saved")

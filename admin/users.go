@@ -34,8 +34,22 @@ func (a *Admin) users(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	ids := make([]string, len(list))
 	for i := range list {
-		p.People = append(p.People, a.personLine(&base.Base, m, &list[i]))
+		ids[i] = list[i].ID
+	}
+	given, err := a.store.GivenTo(r.Context(), ids)
+	if err != nil {
+		return err
+	}
+	labels, err := a.labels(r.Context(), base.Lang)
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		line := a.personLine(&base.Base, m, &list[i])
+		line.Marks = labelled(labels, given[line.ID])
+		p.People = append(p.People, line)
 	}
 	return a.mux.Render(w, r, http.StatusOK, p)
 }

@@ -135,12 +135,12 @@ func (s *site) restart(upstreams ...login.Upstream) {
 		Acting:   func(ctx context.Context) bool { s, ok := session.Current(ctx); return ok && s.Acting() },
 		Binding:  binding,
 		Bind:     bind,
-		Person: func(ctx context.Context) (*templates.Person, string) {
+		Person: func(ctx context.Context) (*templates.Person, string, []string) {
 			current, ok := session.Current(ctx)
 			if !ok {
-				return nil, ""
+				return nil, "", nil
 			}
-			return &templates.Person{Name: current.Live.User.Name(), Email: current.Live.User.Email}, current.Live.User.Locale
+			return &templates.Person{Name: current.Live.User.Name(), Email: current.Live.User.Email}, current.Live.User.Locale, nil
 		},
 	})
 	must(t, err)

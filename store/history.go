@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/privilege"
@@ -81,6 +82,30 @@ func (s *Store) Holders(ctx context.Context, name, after string, n int) ([]Holde
 		args = append(args, p)
 	}
 	return many[Holder](ctx, s, query+`) ORDER BY user_id, privilege LIMIT ?`, append(args, n)...)
+}
+
+const givenTo = `SELECT user_id, privilege FROM assignments WHERE ended_at IS NULL AND (valid_from IS NULL OR valid_from <= ?)
+  AND (valid_until IS NULL OR valid_until > ?) AND user_id IN (`
+
+// GivenTo are the privileges in force that people were given, sorted, by the id of the person: not what these include. The nodes of user types are
+// among them.
+func (s *Store) GivenTo(ctx context.Context, ids []string) (map[string][]string, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	now := At(s.now(ctx))
+	args := []any{now, now}
+	for _, id := range ids {
+		args = append(args, id)
+	}
+	rows, err := many[Holder](ctx, s, givenTo+`?`+strings.Repeat(`, ?`, len(ids)-1)+`) ORDER BY user_id, privilege`, args...)
+	given := make(map[string][]string, len(ids))
+	for _, h := range rows {
+		if own := given[h.UserID]; len(own) == 0 || own[len(own)-1] != h.By {
+			given[h.UserID] = append(own, h.By)
+		}
+	}
+	return given, err
 }
 
 // Grantors are some of the people who could give a privilege to a person now, through the gate: at most n ids. Whoever runs the server always can.

@@ -13,16 +13,17 @@ import (
 
 // Base is what every page shares; pages embed it. Set.Base makes it, the caller adds FormToken, RequestID and User.
 type Base struct {
-	Lang, Dir string  // for <html>
-	Theme     string  // the person's choice: "" (as the system), light or dark
-	AppName   string  // the operator's name for this service
-	Accent    string  // the operator's accent, "" = ours; it reaches the page as brand.css
-	Path      string  // of this request
-	FormToken string  // value of the hidden field form_token in every form that posts to us
-	RequestID string  // the reference on error pages
-	User      *Person // who is signed in, nil = nobody
-	Error     bool    // prefixes the title with "Error: "; Render sets it where a form failed
-	Demo      bool    // shows the demo's banner with a link to /dev/outbox
+	Lang, Dir       string   // for <html>
+	Theme           string   // the person's choice: "" (as the system), light or dark
+	AppName         string   // the operator's name for this service
+	Accent          string   // the operator's accent, "" = ours; it reaches the page as brand.css
+	Path            string   // of this request
+	HiddenLanguages []string // of the reader's user type: left out of pickers, but for the one in use (R86)
+	FormToken       string   // value of the hidden field form_token in every form that posts to us
+	RequestID       string   // the reference on error pages
+	User            *Person  // who is signed in, nil = nobody
+	Error           bool     // prefixes the title with "Error: "; Render sets it where a form failed
+	Demo            bool     // shows the demo's banner with a link to /dev/outbox
 
 	back  string // path and query to come back to after a change of preferences
 	fixed bool   // a switch of language would change nothing
@@ -108,7 +109,7 @@ func (b *Base) Languages() []Choice {
 	}
 	var out []Choice
 	for _, l := range b.set.texts.all {
-		if b.User != nil && l.lang != b.Lang && slices.Contains(b.User.HiddenLanguages, l.lang) {
+		if l.lang != b.Lang && slices.Contains(b.HiddenLanguages, l.lang) {
 			continue
 		}
 		out = append(out, Choice{Value: l.lang, Label: l.name, Current: l.lang == b.Lang})
@@ -146,9 +147,8 @@ func (b *Base) Themes() []Choice {
 
 // Person is who an account chip shows.
 type Person struct {
-	Name, Email     string
-	Represented     bool     // somebody else is signed in, and acts for them
-	HiddenLanguages []string // of their user type: left out of pickers, but for the one in use (R86)
+	Name, Email string
+	Represented bool // somebody else is signed in, and acts for them
 }
 
 // Display is the name, or the address where there is none.

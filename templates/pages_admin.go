@@ -94,7 +94,8 @@ func (p *NewPrivilegePage) Summary() Summary {
 // PersonLine is somebody in a list.
 type PersonLine struct {
 	ID, Name, Second string
-	Detail           string // of this list: by what they hold something, what state they are in
+	Detail           string          // of this list: by what they hold something, what state they are in
+	Marks            []PrivilegeName // what they were given
 }
 
 // Translation is a privilege's texts in a language.
@@ -116,10 +117,12 @@ type PrivilegePage struct {
 	Delegations         int
 	Assigned, InEffect  int64
 	People              []PersonLine
-	MorePeople          bool
-	Edit                bool // may be changed here and now, by this person
-	Declared            bool // the configuration declares it
-	Delete              bool // and deleted
+	MorePeople          string // the address of the next page of them, "" = these are the last
+	Further             bool   // it is not the first page of them
+	Requestable         bool   // people may ask for it
+	Edit                bool   // may be changed here and now, by this person
+	Declared            bool   // the configuration declares it
+	Delete              bool   // and deleted
 	Blocking            string
 	Translations        []Translation
 	Include             string // as it was typed

@@ -16,7 +16,7 @@ func adminSamples(signedIn func() Base, when string) []sample {
 	editable := &PrivilegePage{
 		Admin: done, PrivilegeName: staff, Description: "Works here.", Source: "admin", Includes: []PrivilegeName{user}, Closure: []PrivilegeName{user, {"helper", ""}},
 		IncludedBy: []PrivilegeName{{"chief", "Chief"}}, Permissions: []string{"invite_user"}, Assigned: 1, InEffect: 12,
-		People: []PersonLine{{ID: "ada", Name: "Ada Lovelace", Detail: "chief"}}, MorePeople: true, Edit: true, Delete: true,
+		People: []PersonLine{{ID: "ada", Name: "Ada Lovelace", Detail: "chief"}}, MorePeople: "/admin/privileges/staff?after=ada#privilege-people", Requestable: true, Edit: true, Delete: true,
 		Translations: []Translation{{"de", "Deutsch", "Personal", ""}}, Names: []string{"staff", "user"},
 	}
 	wrong := *editable
@@ -68,7 +68,7 @@ func adminSamples(signedIn func() Base, when string) []sample {
 			UserTypes: []TypeRow{{Value: "000", Name: "anonymous", Text: "Anonymous", Source: "default", ReadOnly: true}, {Value: "100", Name: "user", Text: "User", Source: "config", Privilege: "user", Hidden: []string{"de"}, People: 3}},
 			Types:     Matrix{[]string{"000 anonymous", "100 user"}, []MatrixRow{{"user", "", []string{"", "itself"}}, {"staff", "", []string{"", "through"}}}}, Permissions: Matrix{[]string{"staff"}, []MatrixRow{{"invite_user", "Invite people", []string{"itself"}}}}},
 			ids("rights-title", "rights-types", "rights-privileges", "rights-permissions")},
-		{"admin_users", &UsersPage{Admin: admin("users"), Query: "a", People: []PersonLine{{"ada", "Ada Lovelace", "ada@example.com", "User · not active"}, {"x", "x", "", ""}}, More: "/admin/users?after=x&q=a"}, ids("users-title", "users-search", "users-q", "users-list", "users-more")},
+		{"admin_users", &UsersPage{Admin: admin("users"), Query: "a", People: []PersonLine{{"ada", "Ada Lovelace", "ada@example.com", "User · not active", []PrivilegeName{staff}}, {"x", "x", "", "", nil}}, More: "/admin/users?after=x&q=a"}, ids("users-title", "users-search", "users-q", "users-list", "users-more")},
 		{"admin_users_none", &UsersPage{Admin: admin("users"), Query: "zz"}, ids("users-title")},
 		{"admin_user", person, ids("user-title", "user-about", "user-held", "user-give", "give-form", "give-privilege", "give-reason", "give-until", "give", "type-form", "type-100", "type-900", "type-set", "user-explain", "user-preview")},
 		{"admin_user_wrong", &personWrong, ids("user-title", "error-summary", "give-privilege-error", "give-until-error")},

@@ -364,21 +364,27 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request) error {
 	return web.SeeOther(w, r, login.SignInURL(""))
 }
 
-// person is who the head of each page names; the language is that of whoever reads it.
-func (s *Server) person(ctx context.Context) (*templates.Person, string) {
+// person is who the head of each page names; the language, and those left out of pickers, are of whoever reads it (R86). Whoever is not signed in is
+// of the type anonymous (R88).
+func (s *Server) person(ctx context.Context) (p *templates.Person, locale string, hidden []string) {
+	// Without definitions a page is still a page: what it shows needs none.
+	m, err := s.store.Model(ctx)
 	cur, ok := session.Current(ctx)
 	if !ok {
-		return nil, ""
+		if err == nil {
+			if t := m.TypeNamed(privilege.TypeAnonymous); t != nil {
+				hidden = t.HiddenLanguages
+			}
+		}
+		return nil, "", hidden
 	}
 	u, shown := &cur.Live.User, &cur.Person().User
-	p := &templates.Person{Name: shown.Name(), Email: shown.Email, Represented: cur.Acting()}
-	// Without definitions a page is still a page: what it shows needs none.
-	if m, err := s.store.Model(ctx); err == nil {
+	if err == nil {
 		if t := m.Type(u.UserType); t != nil {
-			p.HiddenLanguages = t.HiddenLanguages
+			hidden = t.HiddenLanguages
 		}
 	}
-	return p, u.Locale
+	return &templates.Person{Name: shown.Name(), Email: shown.Email, Represented: cur.Acting()}, u.Locale, hidden
 }
 
 // pages parses the templates.

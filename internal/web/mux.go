@@ -92,7 +92,7 @@ type Config struct {
 	// form token.
 	Bind func(w http.ResponseWriter, r *http.Request) string
 	// Person is who is signed in, for the head of each page, and their language (BCP 47, "" = none). nil = nobody.
-	Person func(ctx context.Context) (p *templates.Person, locale string)
+	Person func(ctx context.Context) (p *templates.Person, locale string, hidden []string)
 
 	// Observe is told of every response; pattern is "" where no route matched.
 	Observe func(pattern, method string, status int, took time.Duration)

@@ -14,8 +14,9 @@ func (m *Mux) Base(w http.ResponseWriter, r *http.Request) templates.Base { retu
 func (m *Mux) base(w http.ResponseWriter, r *http.Request, bind bool) templates.Base {
 	var person *templates.Person
 	var locale, uiLocales string
+	var hidden []string
 	if m.c.Person != nil {
-		person, locale = m.c.Person(r.Context())
+		person, locale, hidden = m.c.Person(r.Context())
 	}
 	res := writerOf(w)
 	if res != nil {
@@ -25,7 +26,7 @@ func (m *Mux) base(w http.ResponseWriter, r *http.Request, bind bool) templates.
 		uiLocales = r.URL.Query().Get("ui_locales") // OpenID Connect Core §3.1.2.1
 	}
 	b := m.c.Templates.Base(r, uiLocales, locale)
-	b.User, b.Path = person, r.URL.Path
+	b.User, b.HiddenLanguages, b.Path = person, hidden, r.URL.Path
 	b.RequestID = RequestID(r.Context())
 	if res != nil {
 		b.FormToken = m.formToken(res, r, bind)

@@ -82,11 +82,11 @@ func newFake(t testing.TB, change func(*Config)) *fake {
 			http.SetCookie(w, &http.Cookie{Name: "browser", Value: "b1"})
 			return "browser:b1"
 		},
-		Person: func(ctx context.Context) (*templates.Person, string) {
+		Person: func(ctx context.Context) (*templates.Person, string, []string) {
 			if who, ok := ctx.Value(whoKey{}).(string); ok {
-				return &templates.Person{Name: who, Email: who + "@example.com"}, ""
+				return &templates.Person{Name: who, Email: who + "@example.com"}, "", nil
 			}
-			return nil, ""
+			return nil, "", nil
 		},
 	}
 	if change != nil {

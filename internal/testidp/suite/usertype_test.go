@@ -40,3 +40,21 @@ func TestUserType_OnPages(t *testing.T) {
 		t.Errorf("not entitled: %d %s", page.Status, page.Body)
 	}
 }
+
+// TestUserType_Anonymous: whoever is not signed in has the type anonymous, and its languages are left out of pickers, but for the one in use (R88, R86).
+func TestUserType_Anonymous(t *testing.T) {
+	t.Parallel()
+	idp := testidp.Start(t, testidp.Options{Config: func(c *config.Config) {
+		c.UserTypes = []config.UserType{{Value: "000", Names: []string{"anonymous"}, Text: "Anonymous", ReadOnly: true, HiddenLanguages: []string{"de"}}}
+	}})
+	b := idp.Browser()
+	if page := b.Get(idp.Issuer + "/login"); strings.Contains(page.Body, "Deutsch") {
+		t.Error("a hidden language is in the picker of whoever is not signed in")
+	}
+	if page := b.Get(idp.Issuer + "/login?ui_locales=de"); !strings.Contains(page.Body, "Deutsch") || !strings.Contains(page.Body, `lang="de"`) {
+		t.Error("the language that somebody asked for is hidden from them")
+	}
+	if page := b.SignIn(b.Get(idp.Issuer+"/login"), idp.User(testidp.Person{})); !strings.Contains(page.Body, "Deutsch") {
+		t.Error("it is hidden from whoever is signed in, too")
+	}
+}
