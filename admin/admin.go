@@ -37,6 +37,10 @@ type Config struct {
 	Confirmed func(w http.ResponseWriter, r *http.Request, place string) (bool, error)
 	// Preview computes what a sign-in would lead to: ErrNoUser, ErrNoClient.
 	Preview func(ctx context.Context, userID, clientID string, scope []string) (*Preview, error)
+	// PreviewClaims computes what a sign-in through a connector would lead to, if it says this of the person. A *FieldError is theirs who asked.
+	PreviewClaims func(ctx context.Context, c Claims) (*Arrival, error)
+	// Connectors are the ids of those that people can sign in through.
+	Connectors func() []string
 	// PastToken explains an access token of any age: ErrNotToken, ErrTokenGone.
 	PastToken func(ctx context.Context, token string) (*PastToken, error)
 	// Label is what people call a connector.
@@ -55,7 +59,8 @@ type Admin struct {
 
 // New checks the configuration.
 func New(c Config) (*Admin, error) {
-	if c.Store == nil || c.Mux == nil || c.Guard == nil || c.Desk == nil || c.Requests == nil || c.Confirmed == nil || c.Preview == nil || c.PastToken == nil || c.Label == nil || c.Logger == nil {
+	if c.Store == nil || c.Mux == nil || c.Guard == nil || c.Desk == nil || c.Requests == nil || c.Confirmed == nil || c.Preview == nil || c.PreviewClaims == nil ||
+		c.Connectors == nil || c.PastToken == nil || c.Label == nil || c.Logger == nil {
 		return nil, errors.New("admin: a field of Config is missing")
 	}
 	return &Admin{c: c, store: c.Store, mux: c.Mux, guard: c.Guard, desk: c.Desk}, nil
@@ -86,6 +91,7 @@ func (a *Admin) Mount() {
 	a.mux.Page("GET /admin/explain", web.Needs("explain.view"), a.explain)
 	a.mux.Page("POST /admin/explain", web.Needs("explain.view"), a.explainToken)
 	a.mux.Page("GET /admin/preview", web.Needs("explain.view"), a.preview)
+	a.mux.Page("POST /admin/preview", web.Needs("explain.view"), a.previewClaims, web.LongForm)
 }
 
 // confirmed lets a change through after a recent sign-in only. place is the page that its form is on.

@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
@@ -27,17 +26,6 @@ type PastToken struct {
 	At       time.Time
 	ClientID string          // "" = not known
 	Person   *explain.Person // nil = a client's own token
-}
-
-// Preview is what a sign-in would lead to.
-type Preview struct {
-	Required string     // the client's requirement in words, "" = none
-	Unmet    [][]string // groups of which the person holds no member
-	Refused  string     // an OAuth error instead of tokens
-	Consent  bool       // the person is asked
-	Scope    []string
-	// The documents as the application would get them, nil = none.
-	IDToken, AccessToken, UserInfo, Introspection map[string]any
 }
 
 // find looks somebody up by what they sign in with, or by their id.
@@ -192,100 +180,4 @@ func (a *Admin) explainToken(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return a.renderExplain(w, r, http.StatusOK, p)
-}
-
-// preview is GET /admin/preview: a sign-in on paper. It writes nothing, so it needs no form of its own kind.
-func (a *Admin) preview(w http.ResponseWriter, r *http.Request) (err error) {
-	p := &templates.PreviewPage{Subject: query(r, "user"), Client: query(r, "client"), Scope: query(r, "scope")}
-	status := http.StatusOK
-	if p.Admin, err = a.base(w, r, "explain"); err != nil {
-		return err
-	}
-	if p.Subject != "" && p.Client != "" {
-		status, err = a.tryOut(r, p)
-	} else if p.Client != "" || p.Scope != "" {
-		p.Fields, status = map[string]string{"user": "admin.error_required"}, http.StatusUnprocessableEntity
-	}
-	if err != nil {
-		return err
-	}
-	clients, err := a.store.Clients(r.Context(), "", maxNames)
-	if err != nil {
-		return err
-	}
-	for _, c := range clients {
-		if c.DisabledAt.IsZero() {
-			p.Clients = append(p.Clients, c.ID)
-		}
-	}
-	return a.mux.Render(w, r, status, p)
-}
-
-func (a *Admin) tryOut(r *http.Request, p *templates.PreviewPage) (int, error) {
-	wrong := func(status int, field, key string) (int, error) {
-		p.Fields = map[string]string{field: "admin.error_" + key}
-		return status, nil
-	}
-	u, err := a.find(r.Context(), p.Subject)
-	if errors.Is(err, store.ErrNotFound) {
-		return wrong(http.StatusNotFound, "user", "person")
-	}
-	if err != nil {
-		return 0, err
-	}
-	var scope []string
-	if p.Scope != "" {
-		scope = strings.Fields(p.Scope)
-	}
-	v, err := a.c.Preview(r.Context(), u.ID, p.Client, scope)
-	switch {
-	case errors.Is(err, ErrNoUser):
-		return wrong(http.StatusConflict, "user", "inactive")
-	case errors.Is(err, ErrNoClient):
-		return wrong(http.StatusNotFound, "client", "client")
-	case err != nil:
-		return 0, err
-	}
-	p.Result, err = result(p, u, v)
-	return http.StatusOK, err
-}
-
-// result puts a preview into words.
-func result(p *templates.PreviewPage, u *store.User, v *Preview) (*templates.PreviewResult, error) {
-	out := &templates.PreviewResult{Who: nameOf(u), WhoID: u.ID, App: p.Client}
-	step := func(name, text string, good bool) {
-		out.Steps = append(out.Steps, templates.PreviewStep{Name: name, Text: text, Good: good})
-	}
-	switch {
-	case v.Required == "":
-		step("requirement", p.T("admin.step_requirement_none"), true)
-	case len(v.Unmet) == 0:
-		step("requirement", p.T("admin.step_requirement_met", "Required", v.Required), true)
-	default:
-		step("requirement", p.T("admin.step_requirement_unmet", "Required", v.Required, "Missing", strings.Join(v.Unmet[0], " / ")), false)
-	}
-	if v.Refused != "" {
-		step("answer", p.T("admin.step_refused", "Error", v.Refused), false)
-		return out, nil
-	}
-	consent := "admin.step_consent_known"
-	if v.Consent {
-		consent = "admin.step_consent_asked"
-	}
-	step("consent", p.T(consent), true)
-	step("answer", p.T("admin.step_issued", "Scope", strings.Join(v.Scope, " ")), true)
-	for _, d := range []struct {
-		name   string
-		claims map[string]any
-	}{{"id_token", v.IDToken}, {"access_token", v.AccessToken}, {"userinfo", v.UserInfo}, {"introspection", v.Introspection}} {
-		if d.claims == nil {
-			continue
-		}
-		b, err := json.MarshalIndent(d.claims, "", "  ")
-		if err != nil {
-			return nil, err
-		}
-		out.Documents = append(out.Documents, templates.PreviewDocument{Name: d.name, JSON: string(b)})
-	}
-	return out, nil
 }

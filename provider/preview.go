@@ -19,6 +19,7 @@ type Preview struct {
 	Required string     `json:"required,omitempty"` // the client's requirement in words
 	Unmet    [][]string `json:"unmet,omitempty"`    // groups of which the person holds no member
 
+	WayIn      string   `json:"way_in,omitempty"`     // by which the person is taken to come
 	Connectors []string `json:"connectors,omitempty"` // the ways in that the client takes; none = all
 	Consent    string   `json:"consent,omitempty"`    // not_needed, remembered or asked
 	NewScopes  []string `json:"new_scopes,omitempty"` // with asked: those the person has not agreed to before
@@ -91,6 +92,7 @@ func (p *Provider) Preview(ctx context.Context, r PreviewRequest) (*Preview, err
 	out.Required, out.Unmet = req.String(), req.Unmet(held.effective)
 	out.Connectors = c.Metadata.Connectors
 	s := &Session{UserID: r.UserID, Connector: wayIn(c, r.Connector), AuthTime: now.Unix(), ACR: orDefault(r.ACR, "1"), AMR: r.AMR}
+	out.WayIn = s.Connector
 	if s.AMR == nil {
 		s.AMR = []string{"fed"}
 		if s.Connector == wayPassword {

@@ -36,6 +36,17 @@ func adminSamples(signedIn func() Base, when string) []sample {
 		Not: &NotHeld{PrivilegeName: PrivilegeName{"chief", "Chief"}, Lapsed: []string{"Given by Grace Hopper. That is over."}, Through: []string{"boss"},
 			Grantors: []PersonLine{{ID: "grace", Name: "Grace Hopper"}}},
 	}
+	b := signedIn()
+	preview := &PreviewPage{Admin: admin("explain"), Subject: "ada", Client: "crm", Clients: []string{"crm"}, Connectors: []Choice{{"google", "Google", true}},
+		Pasted: &PastedClaims{Claims: "{\n  \"sub\": \"1\"\n}", Client: "crm", Scope: "openid", Disowned: true},
+		Result: &PreviewResult{Title: b.Rich("preview.answer", "Provider", "Google"),
+			Steps: []PreviewStep{
+				{Name: "claims", State: "good", Text: b.Rich("preview.trust_verified", "Provider", "Google"), Facts: []Pair{{b.T("preview.fact_subject"), "1"}, {b.T("preview.fact_email"), "ada@example.com"}}},
+				{Name: "account", State: "ask", Text: b.Rich("preview.decision_prove"), Who: &PersonLine{ID: "ada", Name: "Ada Lovelace", Second: "ada@example.com"}, More: [][]Run{b.Rich("preview.after_proof"), b.Rich("preview.may_disown")}},
+				{Name: "privileges", State: "bad", Text: b.Rich("preview.rules_admin", "Names", "admin")},
+				{Name: "profile", State: "note", Text: b.Rich("preview.profile_same"), Who: &PersonLine{Name: "Grace"}},
+			},
+			Documents: []PreviewDocument{{"id_token", "{\n  \"sub\": \"ada\"\n}"}, {"access_token", "{}"}, {"userinfo", "{}"}, {"introspection", "{}"}}}}
 	return []sample{
 		{"admin", &AdminPage{admin("")}, ids("admin-title", "admin-users", "admin-requests", "admin-privileges", "admin-explain")},
 		{"admin_privileges", &PrivilegesPage{Admin: admin("privileges"), Query: "s", Edit: true, Total: 70, More: "/admin/privileges?after=staff&q=s",
@@ -78,10 +89,10 @@ func adminSamples(signedIn func() Base, when string) []sample {
 		{"admin_explain_token", &ExplainPage{Admin: admin("explain"), Token: true, Who: "Ada Lovelace", WhoID: "ada", When: when, TokenLine: "Made for crm.", Held: person.Held}, ids("explain-answer", "explain-token-line")},
 		{"admin_explain_wrong", &ExplainPage{Admin: admin("explain"), Subject: "nobody", FormErrors: FormErrors{Fields: map[string]string{"user": "admin.error_person"}}}, ids("error-summary", "explain-user-error")},
 		{"admin_explain_undefined", &ExplainPage{Admin: admin("explain"), Subject: "ada", Privilege: "chef", Who: "Ada Lovelace", WhoID: "ada", When: when, Not: &NotHeld{PrivilegeName: PrivilegeName{"chef", ""}, Unknown: true}}, ids("explain-not")},
-		{"admin_preview", &PreviewPage{Admin: admin("explain"), Subject: "ada", Client: "crm", Clients: []string{"crm"}, Result: &PreviewResult{Who: "Ada Lovelace", WhoID: "ada", App: "crm",
-			Steps:     []PreviewStep{{"requirement", "staff: held.", true}, {"answer", "Refused: access_denied", false}},
-			Documents: []PreviewDocument{{"id_token", "{\n  \"sub\": \"ada\"\n}"}, {"access_token", "{}"}, {"userinfo", "{}"}, {"introspection", "{}"}}}},
-			ids("preview-title", "preview-answer", "preview-steps", "preview-id_token", "preview-access_token", "preview-userinfo", "preview-introspection", "preview-form", "preview-user", "preview-client", "preview-scope", "preview-go")},
+		{"admin_preview", preview, ids("preview-title", "preview-answer", "preview-steps", "preview-step-claims", "preview-step-account", "preview-who", "preview-id_token", "preview-access_token", "preview-userinfo",
+			"preview-introspection", "preview-id_token-text", "preview-form", "preview-user", "preview-client", "preview-scope", "preview-go", "claims-form", "claims-connector", "claims-text", "claims-disowned", "claims-client", "claims-scope", "claims-go")},
 		{"admin_preview_wrong", &PreviewPage{Admin: admin("explain"), Client: "nothing", FormErrors: FormErrors{Fields: map[string]string{"client": "admin.error_client"}}}, ids("preview-title", "error-summary", "preview-client-error")},
+		{"admin_preview_claims_wrong", &PreviewPage{Admin: admin("explain"), Pasted: &PastedClaims{Claims: "{\"sub\":\n</textarea>", Client: "crm"}, Connectors: []Choice{{"google", "Google", true}},
+			FormErrors: FormErrors{Fields: map[string]string{"claims": "preview.document_no_json"}, Args: map[string]any{"Line": "2", "Character": "1"}}}, ids("error-summary", "claims-text-error")},
 	}
 }

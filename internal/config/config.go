@@ -247,7 +247,7 @@ type Tokens struct {
 
 // Limits bound what one peer can use up.
 type Limits struct {
-	// MaxBody is the largest request body, 4KiB to 1MiB. A larger one gets 413.
+	// MaxBody is the largest request body, 4KiB to 1MiB. A larger one gets 413. The page that takes pasted claims of administrators takes 256KiB.
 	MaxBody Bytes `yaml:"max_body"`
 	// MaxConnections is how many connections the public listener holds open at once, at least 100.
 	MaxConnections int `yaml:"max_connections"`

@@ -14,7 +14,8 @@ import (
 func (s *Server) openAdmin(context.Context) (err error) {
 	s.admin, err = admin.New(admin.Config{
 		Store: s.store, Mux: s.mux, Guard: s.guard, Desk: &rights.Desk{Store: s.store, File: s.config}, Requests: s.requests, Logger: s.log,
-		Confirmed: s.login.Confirmed, Label: s.login.Label, Preview: s.preview, PastToken: s.pastToken,
+		Confirmed: s.login.Confirmed, Label: s.login.Label, Preview: s.preview, PreviewClaims: s.previewClaims,
+		Connectors: s.connectorIDs, PastToken: s.pastToken,
 	})
 	return err
 }
@@ -37,8 +38,41 @@ func (s *Server) preview(ctx context.Context, userID, clientID string, scope []s
 	case err != nil:
 		return nil, err
 	}
-	return &admin.Preview{Required: p.Required, Unmet: p.Unmet, Refused: p.Refused, Consent: p.Step == "consent", Scope: p.Scope,
-		IDToken: p.IDToken, AccessToken: p.AccessToken, UserInfo: p.UserInfo, Introspection: p.Introspection}, nil
+	return adminPreview(p), nil
+}
+
+func adminPreview(p *provider.Preview) *admin.Preview {
+	if p == nil {
+		return nil
+	}
+	return &admin.Preview{WayIn: p.WayIn, WaysIn: p.Connectors, Step: p.Step, Refused: p.Refused, Required: p.Required, Unmet: p.Unmet, Consent: p.Consent,
+		NewScopes: p.NewScopes, Scope: p.Scope, IDToken: p.IDToken, AccessToken: p.AccessToken, UserInfo: p.UserInfo, Introspection: p.Introspection}
+}
+
+func (s *Server) connectorIDs() []string { return s.login.WaysIn()[1:] } // the first is the password
+
+// previewClaims is a sign-in on paper through a connector.
+func (s *Server) previewClaims(ctx context.Context, c admin.Claims) (*admin.Arrival, error) {
+	p, err := s.PreviewUpstream(ctx, UpstreamPreviewRequest{Connector: c.Connector, ClientID: c.ClientID, Scope: c.Scope, Claims: c.Document, Disowned: c.Disowned})
+	if bad, ok := errors.AsType[*PreviewError](err); ok {
+		return nil, &admin.FieldError{Field: bad.Field, Key: bad.Key, Args: bad.Args}
+	}
+	if err != nil {
+		return nil, err
+	}
+	id, rules := &p.Identity, &p.Rules
+	a := &admin.Arrival{
+		Label: p.Label, Subject: id.Subject, Issuer: id.Issuer, Name: id.Name, Given: id.GivenName, Family: id.FamilyName, Username: id.Username,
+		Email: id.Email, EmailTrust: id.EmailTrust,
+		Decision: p.Decision, Key: p.Key, Args: p.Args, Code: p.Code, Detail: p.Detail, Alert: p.Alert, MayDisown: p.MayClaim,
+		Registration: p.Policy.Registration, Link: p.Policy.Link, Domains: p.Policy.Domains, DomainFits: p.Policy.DomainFits,
+		UserID: p.UserID, New: p.New, Holder: p.Holder, RulesMatch: rules.Matched, RulesGive: rules.Given, RulesEnd: rules.Ended, RulesAdmin: rules.Admin,
+		RulesRefused: rules.Refused, Owes: p.Owes, Proof: p.Proof, WayIn: p.WayIn, AMR: p.AMR, ACR: p.ACR, Preview: adminPreview(p.Client),
+	}
+	for _, f := range p.Filled {
+		a.Filled = append(a.Filled, admin.Fact(f))
+	}
+	return a, nil
 }
 
 // pastToken is what an access token of any age rested on.

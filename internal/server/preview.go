@@ -1,10 +1,13 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/latchkey-idp/latchkey/connectors"
 	"github.com/latchkey-idp/latchkey/internal/web"
@@ -14,7 +17,13 @@ import (
 )
 
 // UpstreamPreviewRequest asks what a sign-in through a connector with certain claims would lead to.
-type UpstreamPreviewRequest = login.DryRunRequest
+type UpstreamPreviewRequest struct {
+	Connector string
+	ClientID  string   // the application the person comes from; "" = none
+	Scope     []string // that it would ask for; nil = all it may
+	Claims    []byte   // what the upstream says: see connectors.Describer
+	Disowned  bool     // the person says that the account which has the address is not theirs
+}
 
 // UpstreamPreview is whose account the claims would open, what would change, and what the application's tokens would say. Nothing of it happened.
 type UpstreamPreview struct {
@@ -96,16 +105,18 @@ func (s *Server) PreviewUpstream(ctx context.Context, r UpstreamPreviewRequest) 
 
 func (v previewing) run(ctx context.Context, r UpstreamPreviewRequest) (*UpstreamPreview, error) {
 	out := &UpstreamPreview{}
-	dry, err := v.dryRun(ctx, r, func(ctx context.Context, d *login.DryRun) (err error) {
+	dry, err := v.dryRun(ctx, login.DryRunRequest{Connector: r.Connector, ClientID: r.ClientID, Claims: r.Claims, Disowned: r.Disowned}, func(ctx context.Context, d *login.DryRun) (err error) {
 		out.Client = nil // of an earlier try
 		if r.ClientID == "" {
 			return nil
 		}
-		out.Client, err = v.preview(ctx, provider.PreviewRequest{UserID: d.UserID, ClientID: r.ClientID, Connector: d.WayIn, AMR: d.AMR, ACR: d.ACR})
+		out.Client, err = v.preview(ctx, provider.PreviewRequest{UserID: d.UserID, ClientID: r.ClientID, Scope: r.Scope, Connector: d.WayIn, AMR: d.AMR, ACR: d.ACR})
 		return err
 	})
 	if bad, ok := errors.AsType[*connectors.DocumentError](err); ok {
-		return nil, v.problem("claims", "preview.document_"+bad.Problem, map[string]any{"Name": bad.Name, "At": bad.At, "KiB": MaxPreviewClaims >> 10})
+		line, character := place(r.Claims, bad.At)
+		return nil, v.problem("claims", "preview.document_"+bad.Problem, map[string]any{"Name": bad.Name, "KiB": MaxPreviewClaims >> 10,
+			"Line": strconv.Itoa(line), "Character": strconv.Itoa(character)})
 	}
 	switch {
 	case errors.Is(err, login.ErrDryConnector):
@@ -117,6 +128,13 @@ func (v previewing) run(ctx context.Context, r UpstreamPreviewRequest) (*Upstrea
 	}
 	out.DryRun, out.Text = *dry, v.texts.Text("en", dry.Key, dry.Args)
 	return out, nil
+}
+
+// place is the line and the character of a byte, all counted from 1.
+func place(text []byte, at int64) (line, character int) {
+	before := text[:max(0, min(at-1, int64(len(text))))]
+	start := bytes.LastIndexByte(before, '\n') + 1
+	return bytes.Count(before, []byte("\n")) + 1, utf8.RuneCount(before[start:]) + 1
 }
 
 func (v previewing) problem(field, key string, args map[string]any) error {

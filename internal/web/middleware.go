@@ -216,14 +216,14 @@ func (m *Mux) panicked(res *response, r *http.Request, v any) {
 const maxFormKeys = 100
 
 // readForm limits the body and parses a form. Other bodies are the handler's to read, within the same limit.
-func (m *Mux) readForm(res *response, r *http.Request) error {
-	if r.ContentLength > m.c.MaxBody {
+func (m *Mux) readForm(res *response, r *http.Request, maxBody int64) error {
+	if r.ContentLength > maxBody {
 		return &Error{Status: http.StatusRequestEntityTooLarge}
 	}
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil
 	}
-	r.Body = http.MaxBytesReader(res.ResponseWriter, r.Body, m.c.MaxBody)
+	r.Body = http.MaxBytesReader(res.ResponseWriter, r.Body, maxBody)
 	if !isForm(r.Header.Get("Content-Type")) {
 		return nil
 	}

@@ -52,6 +52,8 @@ const (
 	// WhileActing lets somebody use a route who acts for another person. Every other route refuses them, so that nobody changes another's
 	// account, and a new route is closed until somebody thinks about it (R103). Its handler knows which of the two it is about.
 	WhileActing
+	// LongForm lets a form be up to 256 KiB long where MaxBody is less: for a page whose rule admits few people, who paste something.
+	LongForm
 )
 
 func (o Option) String() string {
@@ -60,6 +62,8 @@ func (o Option) String() string {
 		return "cross_site_post"
 	case WhileActing:
 		return "while_acting"
+	case LongForm:
+		return "long_form"
 	}
 	return "unknown"
 }
@@ -127,7 +131,11 @@ type Route struct {
 	Options []string
 }
 
-const defaultMaxBody = 64 << 10 // bytes (security.md I3)
+// Bytes (security.md I3).
+const (
+	defaultMaxBody = 64 << 10
+	longForm       = 256 << 10
+)
 
 // NewMux checks the configuration.
 func NewMux(c Config) (*Mux, error) {
@@ -191,7 +199,10 @@ func (m *Mux) Page(pattern string, rule Rule, h Handler, opts ...Option) {
 	case action != "" && m.c.Allow == nil:
 		panic("web: " + pattern + " needs Config.Allow")
 	}
-	p := page{m: m, rule: rule, handler: h, crossSite: slices.Contains(opts, CrossSitePOST), acting: slices.Contains(opts, WhileActing)}
+	p := page{m: m, rule: rule, handler: h, crossSite: slices.Contains(opts, CrossSitePOST), acting: slices.Contains(opts, WhileActing), maxBody: m.c.MaxBody}
+	if slices.Contains(opts, LongForm) {
+		p.maxBody = max(p.maxBody, longForm)
+	}
 	m.mux.Handle(pattern, p)
 	route := Route{Pattern: pattern, Kind: "page", Rule: string(rule)}
 	for _, o := range opts {
@@ -245,6 +256,7 @@ type page struct {
 	handler   Handler
 	crossSite bool
 	acting    bool
+	maxBody   int64
 }
 
 // ServeHTTP implements http.Handler. The order matters: what costs nothing refuses first, and nothing of the body is read for
@@ -286,7 +298,7 @@ func (p page) serve(res *response, r *http.Request) error {
 		}
 	}
 	if !safe(r.Method) {
-		if err := p.m.readForm(res, r); err != nil {
+		if err := p.m.readForm(res, r, p.maxBody); err != nil {
 			return err
 		}
 		if !p.crossSite && !p.m.formTokenOK(r) {
@@ -313,7 +325,7 @@ func (a api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	err := error(nil)
 	if !safe(r.Method) {
-		err = a.m.readForm(res, r)
+		err = a.m.readForm(res, r, a.m.c.MaxBody)
 	}
 	if err == nil {
 		err = a.handler(res, r)
