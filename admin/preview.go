@@ -154,7 +154,14 @@ func (a *Admin) tryOut(r *http.Request, p *templates.PreviewPage) (int, error) {
 }
 
 // scopes are those of a field, nil for an empty one.
-func scopes(field string) []string { return slices.Compact(strings.Fields(field)) }
+func scopes(field string) (list []string) {
+	for _, s := range strings.Fields(field) {
+		if !slices.Contains(list, s) {
+			list = append(list, s)
+		}
+	}
+	return list
+}
 
 // minus are those of list that are not in other.
 func minus(list, other []string) (rest []string) {
@@ -288,9 +295,8 @@ func (j *journey) arrival(v *Arrival) error {
 	if v.Owes != "" {
 		j.step("owes", "ask", "preview.owes_"+v.Owes)
 	}
-	j.step("session", "good", "preview.session", "Way", j.way(v.WayIn))
-	last := &j.out.Steps[len(j.out.Steps)-1]
-	last.Facts = []templates.Pair{{Name: "acr", Value: v.ACR}, {Name: "amr", Value: strings.Join(v.AMR, " ")}}
+	s := j.step("session", "good", "preview.session", "Way", j.way(v.WayIn))
+	s.Facts = []templates.Pair{{Name: j.p.T("preview.fact_acr"), Value: v.ACR}, {Name: j.p.T("preview.fact_amr"), Value: strings.Join(v.AMR, " ")}}
 	if v.Preview == nil {
 		j.step("answer", "note", "preview.no_application")
 		return nil
@@ -402,9 +408,9 @@ func (j *journey) privileges(v *Arrival) {
 		key   string
 		names []string
 	}{
-		{"preview.rules_give", v.RulesGive},
+		{"preview.rules_admin", v.RulesAdmin}, {"preview.rules_refused", v.RulesRefused}, {"preview.rules_give", v.RulesGive},
 		{"preview.rules_keep", minus(minus(minus(v.RulesMatch, v.RulesGive), v.RulesAdmin), v.RulesRefused)},
-		{"preview.rules_end", v.RulesEnd}, {"preview.rules_admin", v.RulesAdmin}, {"preview.rules_refused", v.RulesRefused},
+		{"preview.rules_end", v.RulesEnd},
 	}
 	state := "note"
 	switch {
@@ -477,11 +483,14 @@ func (j *journey) application(v *Preview) error {
 		if d.claims == nil {
 			continue
 		}
-		b, err := json.MarshalIndent(d.claims, "", "  ")
-		if err != nil {
+		var b strings.Builder
+		e := json.NewEncoder(&b)
+		e.SetEscapeHTML(false) // the page does that
+		e.SetIndent("", "  ")
+		if err := e.Encode(d.claims); err != nil {
 			return err
 		}
-		j.out.Documents = append(j.out.Documents, templates.PreviewDocument{Name: d.name, JSON: string(b)})
+		j.out.Documents = append(j.out.Documents, templates.PreviewDocument{Name: d.name, JSON: strings.TrimSpace(b.String())})
 	}
 	return nil
 }
