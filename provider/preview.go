@@ -139,6 +139,7 @@ func (p *Provider) Preview(ctx context.Context, r PreviewRequest) (*Preview, err
 	for _, m := range []map[string]any{out.AccessToken, out.Introspection} {
 		delete(m, "jti") // of no token
 		delete(m, "gid")
+		delete(m, "sid") // of no session
 	}
 	return out, nil
 }
