@@ -32,10 +32,12 @@ func (t UserType) Name() string {
 const (
 	NoticeRequest  = "privilege_request"  // somebody asks for a privilege that this person could give
 	NoticeDecision = "privilege_decision" // what became of one's own request
+	NoticeTaken    = "authority_taken"    // somebody took an authority of this person, and may act for them
+	NoticeActedFor = "acted_for"          // an administrator acts for this person
 )
 
 // Notices lists them. Mail that the safety of an account rests on (a code, somebody else's use of an address) is not among them.
-var Notices = []string{NoticeRequest, NoticeDecision}
+var Notices = []string{NoticeRequest, NoticeDecision, NoticeTaken, NoticeActedFor}
 
 // Types that every installation has, by name.
 const (
