@@ -34,7 +34,9 @@ func helping(c *config.Config) {
 	c.Mail = config.Mail{Host: "127.0.0.1", Port: 1, TLS: config.MailNone, From: "login@idp.example", Timeout: time.Second}
 }
 
-func personPage(idp *testidp.IDP, p testidp.Person) string { return idp.Issuer + "/admin/users/" + p.ID }
+func personPage(idp *testidp.IDP, p testidp.Person) string {
+	return idp.Issuer + "/admin/users/" + p.ID
+}
 
 // forge sends a form that no page offered, with the token of the account page.
 func forge(idp *testidp.IDP, b *testidp.Browser, action string, values url.Values) *testidp.Page {
@@ -119,7 +121,9 @@ func TestSec_C11_ActAsAsksForASignIn(t *testing.T) {
 		id := authority(t, idp, ada, bob, time.Hour, "")
 		b := desk(idp, grace)
 		for what, send := range map[string]func(*testidp.Page) *testidp.Page{
-			"act": func(p *testidp.Page) *testidp.Page { return b.Submit(p, "act", map[string]string{"act-reason": "help"}) },
+			"act": func(p *testidp.Page) *testidp.Page {
+				return b.Submit(p, "act", map[string]string{"act-reason": "help"})
+			},
 			"end": func(p *testidp.Page) *testidp.Page { return b.Submit(p, "end-"+id, nil) },
 		} {
 			page := b.Get(personPage(idp, ada)).Want(200, "user-act")
@@ -463,7 +467,7 @@ func TestSampleActing(t *testing.T) {
 		if got := page.Text("who"); got != "Ada Lovelace (really: "+really+")" {
 			t.Errorf("the page says %q", got)
 		}
-		if got := b.Get(d.app + "/you").Want(200, "really").Text("really"); !strings.Contains(got, "Ada Lovelace") || !strings.Contains(got, really) {
+		if got := b.Get(d.app+"/you").Want(200, "really").Text("really"); !strings.Contains(got, "Ada Lovelace") || !strings.Contains(got, really) {
 			t.Errorf("%q", got)
 		}
 		if got := b.Get(d.app + "/me"); !strings.Contains(got.Body, `"act":{"sub":"`+who.ID+`"}`) || !strings.Contains(got.Body, `"sub":"`+ada.ID+`"`) {
@@ -475,6 +479,30 @@ func TestSampleActing(t *testing.T) {
 		}
 		b.Get(d.app+"/lessons").Want(403, "sorry")
 	}
+}
+
+// TestSampleActingBrowser: the same in a real browser, on a narrow screen too.
+func TestSampleActingBrowser(t *testing.T) {
+	t.Parallel()
+	d := newDemo(t)
+	ada := d.User(testidp.Person{GivenName: "Ada", FamilyName: "Lovelace", Privileges: []string{"trainer"}})
+	bob := d.User(testidp.Person{GivenName: "Bob", FamilyName: "Babbage"})
+	d.enter(d.Browser(d.app), "/you", ada).Want(200, "you-title")
+	d.enter(d.Browser(d.app), "/you", bob).Want(200, "you-title")
+	id := authority(t, d.IDP, ada, bob, time.Hour, "")
+	c := newChrome(t, true)
+	c.open(d.Issuer+"/login", "login-title")
+	c.fill("login-identifier", bob.Email)
+	c.fill("login-password", bob.Password)
+	c.click("login-submit", "account-title")
+	c.open(d.Issuer+"/account/authorities", "authorities-taken")
+	c.click("act-"+id, "acting-banner")
+	c.open(d.app+"/you", "sorry")
+	c.click("sorry-sign-in", "really")
+	if got := c.text("who"); got != "Ada Lovelace (really: Bob Babbage)" {
+		t.Errorf("the page says %q", got)
+	}
+	c.look("sample-acting")
 }
 
 // TestActAs_AdminBrowser: the sections in a real browser, with and without script, in both languages.
