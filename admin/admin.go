@@ -85,6 +85,8 @@ func (a *Admin) Mount() {
 		a.mux.Page("POST /admin/users/{id}/"+what, web.Needs("users.privileges"), a.confirmed("/admin/users/{id}", h))
 	}
 
+	a.mountActing()
+
 	a.mux.Page("GET "+requests.QueuePath, web.Needs("requests.view"), a.requests)
 	a.mux.Page("POST "+requests.QueuePath+"/{id}", web.Needs("requests.decide"), a.confirmed(requests.QueuePath, a.decide))
 
@@ -146,7 +148,7 @@ func (a *Admin) base(w http.ResponseWriter, r *http.Request, section string) (te
 }
 
 // doneTexts are what a page may say of what was done before it.
-var doneTexts = map[string]bool{"created": true, "changed": true, "deleted": true, "saved": true, "given": true, "taken": true, "type": true, "approved": true, "refused": true}
+var doneTexts = map[string]bool{"created": true, "changed": true, "deleted": true, "saved": true, "given": true, "taken": true, "type": true, "approved": true, "refused": true, "authority": true}
 
 // home is GET /admin. Whoever has no page there is told so.
 func (a *Admin) home(w http.ResponseWriter, r *http.Request) error {

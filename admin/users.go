@@ -147,6 +147,9 @@ func (a *Admin) renderUser(w http.ResponseWriter, r *http.Request, status int, c
 	for _, perm := range m.Powers.Of(held.Effective) {
 		p.Permissions = append(p.Permissions, base.Permission(string(perm)))
 	}
+	if p.ActAs, err = a.acting(ctx, &base.Base, u); err != nil {
+		return err
+	}
 	if p.Edit && !p.Self {
 		if p.Names, err = a.names(ctx); err != nil {
 			return err

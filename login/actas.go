@@ -23,6 +23,7 @@ const (
 	offerPrefix     = "/authority/" // and the link's token
 	actPath         = "/account/act"
 	stopActingPath  = "/account/act/stop"
+	personPrefix    = "/admin/users/" // and an id: where administrators begin to act for somebody
 
 	offerLife = 24 * time.Hour // of a link that nobody took
 )
@@ -222,7 +223,14 @@ func (l *Login) takeOffer(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return web.SeeOther(w, r, signInPath)
 	}
-	if _, err := l.store.TakeAuthority(r.Context(), current.UserID, hashOf(r.PathValue("token"))); err != nil {
+	err := l.store.Tx(r.Context(), func(ctx context.Context) error {
+		a, err := l.store.TakeAuthority(ctx, current.UserID, hashOf(r.PathValue("token")))
+		if err != nil {
+			return err
+		}
+		return l.tellTaken(ctx, a, &current.Live.User)
+	})
+	if err != nil {
 		return offerError(err)
 	}
 	return web.SeeOther(w, r, authoritiesPath)
@@ -253,26 +261,49 @@ func (l *Login) act(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return web.SeeOther(w, r, signInPath)
 	}
-	want := store.Act{Authority: r.PostFormValue("authority")}
+	want, from := store.Act{Authority: r.PostFormValue("authority")}, accountPath
+	var then func(context.Context, *session.Session) error
 	if want.Authority == "" {
+		want.UserID, want.Reason = r.PostFormValue("user"), strings.TrimSpace(r.PostFormValue("reason"))
+		from = personPrefix + url.PathEscape(want.UserID)
 		// A power over others wants a recent sign-in (security.md C11).
-		if ok, err := l.Confirmed(w, r, accountPath); err != nil || !ok {
+		if ok, err := l.Confirmed(w, r, from); err != nil || !ok {
 			return err
 		}
-		want.UserID, want.Reason = r.PostFormValue("user"), strings.TrimSpace(r.PostFormValue("reason"))
+		if err := l.allowActAs(r.Context()); err != nil {
+			return err
+		}
+		then = func(ctx context.Context, made *session.Session) error { return l.tellActedFor(ctx, made, want.Reason) }
 	}
-	_, err := l.sessions.Act(w, r, current, want)
+	_, err := l.sessions.Act(w, r, current, want, then)
 	switch {
 	case errors.Is(err, store.ErrForbidden):
-		return &web.Error{Status: http.StatusForbidden, Key: "error.act_refused", Err: err}
+		return refuseActing(err)
 	case errors.Is(err, store.ErrInvalid):
-		return &web.Error{Status: http.StatusUnprocessableEntity, Key: "error.act_reason", Err: err}
+		return &web.Error{Status: http.StatusUnprocessableEntity, Key: "error.act_reason", Err: err, RestartURL: from}
 	case errors.Is(err, store.ErrUsed):
 		return &web.Error{Status: http.StatusConflict, Key: "error.act_twice", Code: "conflict", Err: err, RestartURL: accountPath}
 	case err != nil:
 		return wrap("acting", err)
 	}
 	return web.SeeOther(w, r, accountPath)
+}
+
+// allowActAs asks whether the person of this request may act for others by the permission at all. Whom, the store says.
+func (l *Login) allowActAs(ctx context.Context) error {
+	if l.mayActAs == nil {
+		return nil
+	}
+	err := l.mayActAs(ctx)
+	var refused *web.Error
+	if errors.As(err, &refused) && refused.Status == http.StatusForbidden {
+		return refuseActing(err)
+	}
+	return wrap("acting", err)
+}
+
+func refuseActing(err error) error {
+	return &web.Error{Status: http.StatusForbidden, Key: "error.act_refused", Err: err}
 }
 
 // stopActing is POST /account/act/stop: back to oneself, and on with the flow there may be.

@@ -58,6 +58,8 @@ type Config struct {
 	CodeKey []byte
 	// Administers says whether there is any page of administration for the person of a request; nil = for nobody.
 	Administers func(ctx context.Context) (bool, error)
+	// MayActAs refuses the person of a request who may not act for others by the permission; nil = the store alone decides, which it always does too.
+	MayActAs func(ctx context.Context) error
 	// Templates take the choices of language and appearance that PreferencesPath is for; nil = there is no such route.
 	Templates *templates.Set
 	Logger    *slog.Logger     // default: slog.Default
@@ -74,6 +76,7 @@ type Login struct {
 	done      func(w http.ResponseWriter, r *http.Request, flow string) error
 	templates *templates.Set
 	admin     func(ctx context.Context) (bool, error)
+	mayActAs  func(ctx context.Context) error
 	requests  *requests.Desk
 	log       *slog.Logger
 	now       func() time.Time
@@ -114,7 +117,7 @@ func New(c Config) (*Login, error) {
 	return &Login{
 		store: c.Store, mux: c.Mux, sessions: c.Sessions, passwords: c.Passwords, limiter: c.Limiter, requests: c.Requests,
 		done: c.Done, codeKey: c.CodeKey, templates: c.Templates, log: c.Logger, now: c.Now,
-		issuer: strings.TrimSuffix(c.Issuer, "/"), upstreams: upstreams, seal: c.Seal, open: c.Open, observe: c.Observe, admin: c.Administers,
+		issuer: strings.TrimSuffix(c.Issuer, "/"), upstreams: upstreams, seal: c.Seal, open: c.Open, observe: c.Observe, admin: c.Administers, mayActAs: c.MayActAs,
 	}, nil
 }
 

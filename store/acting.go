@@ -14,12 +14,25 @@ import (
 // ByPermission is Session.ActingBy and Grant.ActingBy of somebody who acts by the permission act_as. Otherwise it is the id of an Authority.
 const ByPermission = "permission"
 
+// actAs is the action of whoever acts by the permission.
+const actAs = "users.act_as"
+
+// SetActionRules says what the operator requires for actions beside permissions (R100): whoever acts by the permission is held to it at every request.
+func (s *Store) SetActionRules(r privilege.Rules) { s.rules.Store(&r) }
+
+func (s *Store) actionRules() privilege.Rules {
+	if r := s.rules.Load(); r != nil {
+		return *r
+	}
+	return privilege.Rules{}
+}
+
 // MayActNow says whether actor may act for person now, by an authority (its id) or by ByPermission, and at a client ("" = before there is one). It
 // is the one check: at the start, on every request of a session that acts, at every read of a token that came of it (R103). ErrForbidden says no.
 // until is when it is over by itself; not set = nobody knows.
 //
 // Never upward: nobody acts for a person with a permission they lack, nor for one who may write while they themselves may only read. By the
-// permission, nobody asked the person, so they may hold no privilege the actor lacks either (R96).
+// permission, nobody asked the person, so they may hold no privilege the actor lacks either (R96), and the actor may do the action users.act_as.
 func (s *Store) MayActNow(ctx context.Context, actor, person *Live, by, clientID string) (until Time, err error) {
 	no := func(format string, a ...any) (Time, error) {
 		return Time{}, forbidden(fmt.Errorf("acting for another: "+format, a...))
@@ -37,9 +50,9 @@ func (s *Store) MayActNow(ctx context.Context, actor, person *Live, by, clientID
 	}
 	held, theirs := m.rightful(actor, now), m.Effective(person, now)
 	if by == ByPermission {
-		switch {
-		case !m.Powers.May(held, privilege.ActAs) || m.ReadOnly(&actor.User):
-			return no("%w: %s", privilege.ErrNoPower, privilege.ActAs)
+		switch d := s.actionRules().Can(privilege.Asker{Effective: held, Powers: m.Powers, ReadOnly: m.ReadOnly(&actor.User)}, actAs); {
+		case !d.OK():
+			return no("%w: %s", privilege.ErrNoPower, d.Reason())
 		case privilege.Lacks(held, theirs) != "":
 			return no("%w: %s", privilege.ErrProtected, privilege.Lacks(held, theirs))
 		}

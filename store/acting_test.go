@@ -108,7 +108,26 @@ func TestAuthority(t *testing.T) {
 		b := given(t, s, ada, bob)
 		must(t, s.EndAuthority(ctx, bob.ID, b.ID))
 		b = given(t, s, ada, bob)
-		must(t, s.EndAuthority(ctx, admin(t, s).ID, b.ID))
+		// An administrator ends it on the page of one of the two, unless one of them holds more.
+		b = given(t, s, ada, bob)
+		must(t, s.CreatePrivilege(ctx, "cli", &store.Privilege{Name: "staff"}))
+		must(t, s.SetPowers(ctx, "cli", map[string][]string{"staff": {"edit_sessions"}, "trainer": {"access_user_info"}}))
+		desk, root, powerless := user(t, s, "staff"), admin(t, s), user(t, s, "trainer")
+		is(t, s.EndAuthority(ctx, root.ID, b.ID), store.ErrNotFound, "an administrator, as if it were theirs")
+		is(t, s.EndAuthorityOf(ctx, root.ID, eve.ID, b.ID), store.ErrNotFound, "on a page of somebody else")
+		is(t, s.EndAuthorityOf(ctx, root.ID, "", b.ID), store.ErrNotFound, "on the page of nobody")
+		is(t, s.EndAuthorityOf(ctx, root.ID, ada.ID, "x"), store.ErrNotFound, "unknown")
+		is(t, s.EndAuthorityOf(ctx, powerless.ID, ada.ID, b.ID), privilege.ErrNoPower, "without the permission")
+		must(t, s.EndAuthorityOf(ctx, desk.ID, ada.ID, b.ID))
+		is(t, s.EndAuthorityOf(ctx, desk.ID, bob.ID, b.ID), store.ErrNotFound, "twice")
+		b = given(t, s, ada, bob)
+		must(t, s.EndAuthorityOf(ctx, desk.ID, bob.ID, b.ID))
+		for _, b := range []*store.Authority{given(t, s, ada, root), given(t, s, root, ada)} {
+			is(t, s.EndAuthorityOf(ctx, desk.ID, ada.ID, b.ID), privilege.ErrProtected, "with somebody who holds more")
+			must(t, s.EndAuthorityOf(ctx, ada.ID, root.ID, b.ID)) // one's own
+		}
+		waiting := offer(t, s, ada, "waiting")
+		must(t, s.EndAuthorityOf(ctx, desk.ID, ada.ID, waiting.ID))
 		b = given(t, s, ada, bob)
 		c.Add(24 * time.Hour)
 		is(t, mayAct(t, s, bob, ada, b.ID), store.ErrForbidden, "after its time")
@@ -165,6 +184,16 @@ func TestSec_G1_ActAsNeverUpward(t *testing.T) {
 				t.Errorf("by authority, %s: %v", c.name, err)
 			}
 		}
+		// What the operator requires of the action is asked too, and counts at once.
+		must(t, s.MayActFor(ctx, root.ID, clerk.ID))
+		need, err := privilege.ParseRequirement([]any{"helpdesk"}, nil)
+		must(t, err)
+		rules, err := privilege.NewRules(map[string]privilege.Requirement{"users.act_as": need})
+		must(t, err)
+		s.SetActionRules(rules)
+		is(t, s.MayActFor(ctx, root.ID, clerk.ID), store.ErrForbidden, "without what the action requires")
+		must(t, s.MayActFor(ctx, desk.ID, plain.ID))
+		s.SetActionRules(privilege.Rules{})
 		is(t, s.MayActFor(ctx, root.ID, root.ID), store.ErrForbidden, "oneself")
 		is(t, s.MayActFor(ctx, root.ID, "nobody"), store.ErrForbidden, "nobody")
 		must(t, s.DisableUser(ctx, "cli", plain.ID, "test"))

@@ -173,31 +173,60 @@ func (s *Store) TakeAuthority(ctx context.Context, actor, linkHash string) (*Aut
 
 const endAuthority = `UPDATE authorities SET ended_at = ?, ended_by = ? WHERE id = ? AND ended_at IS NULL`
 
-// EndAuthority ends one, and every grant that came of it: the grantor may, the grantee, the operator, and whoever may manage what the grantor
-// holds. For everybody else it is ErrNotFound (security.md G6). Sessions that act by it fall back at their next request.
+// EndAuthority ends one, and every grant that came of it: the grantor may, the grantee and the operator. For everybody else it is ErrNotFound
+// (security.md G6). Sessions that act by it fall back at their next request.
 func (s *Store) EndAuthority(ctx context.Context, actor, id string) error {
 	return s.Tx(ctx, func(ctx context.Context) error {
 		a, err := one[Authority](ctx, s, "authority", authorityByID, id)
 		if err != nil {
 			return err
 		}
-		if actor != a.Grantor && (actor != a.Grantee || a.Grantee == "") {
-			if err := s.mayManage(ctx, actor, a.Grantor, privilege.EditUserPrivilege); errors.Is(err, ErrForbidden) {
-				return errNotFound("authority")
-			} else if err != nil {
+		if !a.between(actor) && !operator(actor) {
+			return errNotFound("authority")
+		}
+		return s.endAuthority(ctx, actor, a)
+	})
+}
+
+// EndAuthorityOf is EndAuthority for an administrator who looks at one person: it ends what that person gave or took, else it is ErrNotFound. It
+// concerns both people, so it is ErrForbidden when either holds what the administrator lacks (R96). One's own needs no permission.
+func (s *Store) EndAuthorityOf(ctx context.Context, actor, userID, id string) error {
+	return s.Tx(ctx, func(ctx context.Context) error {
+		a, err := one[Authority](ctx, s, "authority", authorityByID, id)
+		if err != nil {
+			return err
+		}
+		if !a.between(userID) {
+			return errNotFound("authority")
+		}
+		for _, who := range []string{a.Grantor, a.Grantee} {
+			if who == "" || a.between(actor) {
+				continue
+			}
+			if err := s.mayManage(ctx, actor, who, privilege.EditSessions); err != nil {
 				return err
 			}
 		}
-		now := At(s.now(ctx))
-		n, err := s.exec(ctx, endAuthority, now, actor, id)
-		if err := changed(n, err, errNotFound("authority")); err != nil {
-			return err
-		}
-		if _, err := s.exec(ctx, revokeGrantsBy, now, "authority ended", id); err != nil {
-			return err
-		}
-		return s.Audit(ctx, actor, "authority.end", "authority:"+id, map[string]any{"grantor": a.Grantor, "grantee": a.Grantee})
+		return s.endAuthority(ctx, actor, a)
 	})
+}
+
+// between says whether somebody is one of the two.
+func (a *Authority) between(userID string) bool {
+	return userID != "" && (userID == a.Grantor || userID == a.Grantee)
+}
+
+// endAuthority runs in a Tx. The conditional update decides between two at once.
+func (s *Store) endAuthority(ctx context.Context, actor string, a *Authority) error {
+	now := At(s.now(ctx))
+	n, err := s.exec(ctx, endAuthority, now, actor, a.ID)
+	if err := changed(n, err, errNotFound("authority")); err != nil {
+		return err
+	}
+	if _, err := s.exec(ctx, revokeGrantsBy, now, "authority ended", a.ID); err != nil {
+		return err
+	}
+	return s.Audit(ctx, actor, "authority.end", "authority:"+a.ID, map[string]any{"grantor": a.Grantor, "grantee": a.Grantee})
 }
 
 const (

@@ -108,6 +108,11 @@ func (m *Model) Spared(u *User, kind string) bool {
 	return t != nil && slices.Contains(t.Mask, kind)
 }
 
+// Reaches says whether mail of a kind goes to a person: to an address that is theirs for certain, unless they are spared it.
+func (m *Model) Reaches(u *User, kind string, now time.Time) bool {
+	return u.Email != "" && !u.EmailVerifiedAt.IsZero() && u.Active(now) && !m.Spared(u, kind)
+}
+
 const (
 	powersLive      = `SELECT privilege, permission FROM powers WHERE ended_at IS NULL ORDER BY privilege, permission`
 	delegationsLive = `SELECT holder, confer, people FROM delegations WHERE ended_at IS NULL ORDER BY id`

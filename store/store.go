@@ -27,6 +27,8 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
+
+	"github.com/latchkey-idp/latchkey/internal/privilege"
 )
 
 // Engines.
@@ -84,6 +86,7 @@ type Store struct {
 
 	cache    cache
 	enqueued bell
+	rules    atomic.Pointer[privilege.Rules] // what actions require (acting.go)
 }
 
 // Open connects; it does not migrate and it does not refuse an empty schema.

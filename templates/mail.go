@@ -109,6 +109,41 @@ func (m IdleMail) write(p *mailPage) {
 	p.text("mail.idle_leave")
 }
 
+// AuthorityMail tells a person who accepted to act for them.
+type AuthorityMail struct {
+	Who   string
+	Where string // the one application; "" = all that take people who act
+	Until time.Time
+	Path  string // where it is ended, a path of ours
+}
+
+func (m AuthorityMail) write(p *mailPage) {
+	p.subject("mail.authority_subject")
+	p.text("mail.authority_intro", "Who", oneLine(m.Who), "App", p.AppName)
+	if m.Where != "" {
+		p.text("mail.authority_where", "Where", oneLine(m.Where), "When", p.loc.when(m.Until))
+	} else {
+		p.text("mail.authority_everywhere", "When", p.loc.when(m.Until))
+	}
+	p.text("mail.authority_link")
+	p.link(m.Path)
+}
+
+// ActedForMail tells a person that an administrator began to act for them.
+type ActedForMail struct {
+	Who    string
+	At     time.Time
+	Reason string
+}
+
+func (m ActedForMail) write(p *mailPage) {
+	p.subject("mail.acted_for_subject")
+	p.text("mail.acted_for_intro", "Who", oneLine(m.Who), "App", p.AppName, "When", p.loc.when(m.At))
+	p.text("mail.acted_for_reason", "Reason", oneLine(m.Reason))
+	p.text("mail.acted_for_means")
+	p.text("mail.acted_for_ask", "App", p.AppName)
+}
+
 // mailPart is a paragraph, a code or a link.
 type mailPart struct{ Text, Code, URL string }
 

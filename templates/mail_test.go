@@ -28,8 +28,11 @@ var mails = map[string]Mail{
 	"request_plain": RequestMail{Who: "ada", Until: time.Date(2026, time.March, 5, 14, 2, 0, 0, time.UTC), Path: "/admin/privilege-requests"},
 	"decision_approved": DecisionMail{Approved: true, Asked: time.Date(2026, time.March, 1, 9, 30, 0, 0, time.UTC),
 		Until: time.Date(2026, time.April, 5, 0, 0, 0, 0, time.UTC), Note: "Until the fair.", Path: "/account/privileges"},
-	"decision_refused": DecisionMail{Asked: time.Date(2026, time.March, 1, 9, 30, 0, 0, time.UTC), Path: "/account/privileges"},
-	"idle":             IdleMail{Since: time.Date(2025, 3, 4, 5, 6, 0, 0, time.UTC), Due: time.Date(2026, 3, 4, 5, 6, 0, 0, time.UTC), SignInPath: "/login"},
+	"decision_refused":     DecisionMail{Asked: time.Date(2026, time.March, 1, 9, 30, 0, 0, time.UTC), Path: "/account/privileges"},
+	"authority":            AuthorityMail{Who: "Bob\nBabbage", Where: "Ledger <b>", Until: time.Date(2026, time.April, 5, 14, 2, 0, 0, time.UTC), Path: "/account/authorities"},
+	"authority_everywhere": AuthorityMail{Who: "Bob Babbage", Until: time.Date(2026, time.April, 5, 14, 2, 0, 0, time.UTC), Path: "/account/authorities"},
+	"acted_for":            ActedForMail{Who: "Grace Hopper", At: time.Date(2026, time.March, 5, 14, 2, 0, 0, time.UTC), Reason: "Asked by telephone\n\nhttps://evil.example <b>"},
+	"idle":                 IdleMail{Since: time.Date(2025, 3, 4, 5, 6, 0, 0, time.UTC), Due: time.Date(2026, 3, 4, 5, 6, 0, 0, time.UTC), SignInPath: "/login"},
 }
 
 // TestMail_Golden: every mail in each language, text and HTML (R187, R188).

@@ -279,7 +279,8 @@ type HeldLine struct {
 	Take bool // somebody gave it, and this reader may try to take it away
 }
 
-// UserPage is /admin/users/{id}. Its forms: POST .../give (privilege, reason, until), .../take (privilege), .../type (type), GET /admin/explain.
+// UserPage is /admin/users/{id}. Its forms: POST .../give (privilege, reason, until), .../take (privilege), .../type (type), those of
+// UserActing, GET /admin/explain.
 type UserPage struct {
 	Admin
 	FormErrors
@@ -295,7 +296,7 @@ type UserPage struct {
 	Permissions                      []string
 	Edit                             bool
 	Explain                          bool
-	ActAs                            bool
+	ActAs                            UserActing
 	Privilege, Reason, Until         string // as typed
 	Names                            []string
 }

@@ -31,6 +31,13 @@ func adminSamples(signedIn func() Base, when string) []sample {
 	personWrong.Privilege, personWrong.FormErrors = "chef", FormErrors{Form: "admin.error_protected", Fields: map[string]string{"privilege": "admin.error_privilege", "until": "admin.error_date"}}
 	self := *person
 	self.Self, self.Inactive, self.ReadOnly = true, true, true
+	acting := *person
+	acting.Done = "admin.done_authority"
+	acting.ActAs = UserActing{May: true, End: true,
+		Given: []UserAuthority{{AuthorityLine{ID: "a1", Person: "Bob <b>Babbage", App: "Ledger", Reason: "Holidays", Until: when}, "bob", when, false}, {AuthorityLine{ID: "a2", Until: when, LinkUntil: when}, "", when, false}},
+		Taken: []UserAuthority{{AuthorityLine{ID: "a3", Person: "Grace Hopper", Until: when}, "grace", when, true}}}
+	seen := *person
+	seen.Edit, seen.ActAs = false, UserActing{Taken: acting.ActAs.Taken}
 	explain := &ExplainPage{
 		Admin: admin("explain"), Subject: "ada", Privilege: "chief", Who: "Ada Lovelace", WhoID: "ada", When: when, Names: []string{"chief"},
 		Not: &NotHeld{PrivilegeName: PrivilegeName{"chief", "Chief"}, Lapsed: []string{"Given by Grace Hopper. That is over."}, Through: []string{"boss"},
@@ -83,6 +90,8 @@ func adminSamples(signedIn func() Base, when string) []sample {
 		{"admin_users_none", &UsersPage{Admin: admin("users"), Query: "zz"}, ids("users-title")},
 		{"admin_user", person, ids("user-title", "user-about", "user-held", "user-give", "give-form", "give-privilege", "give-reason", "give-until", "give", "type-form", "type-100", "type-900", "type-set", "user-explain", "user-preview")},
 		{"admin_user_wrong", &personWrong, ids("user-title", "error-summary", "give-privilege-error", "give-until-error")},
+		{"admin_user_acting", &acting, ids("admin-done", "user-authorities", "user-given-title", "user-taken-title", "end-a1", "end-a2", "end-a3", "user-act", "act-form", "act-reason", "act")},
+		{"admin_user_seen", &seen, ids("user-authorities", "user-taken-title")},
 		{"admin_user_self", &self, ids("user-title", "user-self")},
 		{"admin_explain", &ExplainPage{Admin: admin("explain")}, ids("explain-title", "explain-form", "explain-user", "explain-privilege", "explain-at", "explain-go", "token-form", "explain-token", "token-go", "explain-preview")},
 		{"admin_explain_not", explain, ids("explain-title", "explain-answer", "explain-not")},

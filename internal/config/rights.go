@@ -25,8 +25,8 @@ type UserType struct {
 	ReadOnly bool `yaml:"readonly"`
 	// HiddenLanguages are left out of its pickers.
 	HiddenLanguages []string `yaml:"hidden_languages"`
-	// Mask are kinds of mail it does not get: privilege_request (somebody asks for what this person could give) and privilege_decision (what became of
-	// one's own request). Codes and notices about the safety of an account always come.
+	// Mask are kinds of mail it does not get: privilege_request (somebody asks for what this person could give), privilege_decision (what became of
+	// one's own request). Codes, and notices about the safety of an account or of who acts for them, always come.
 	Mask []string `yaml:"mask_notifications"`
 	// Hide takes the type of this value out of the list, which one of the defaults or of the main file is; nothing else may stand beside it then.
 	Hide bool `yaml:"hide"`

@@ -25,6 +25,7 @@ func Actions() []Action {
 		{Name: "users.view", Needs: []Permission{AccessUserInfo}},
 		{Name: "users.privileges", Needs: []Permission{AccessUserInfo, EditUserPrivilege}, Writes: true},
 		{Name: "users.act_as", Needs: []Permission{AccessUserInfo, ActAs}, Writes: true},
+		{Name: "users.authorities", Needs: []Permission{AccessUserInfo, EditSessions}, Writes: true},
 		{Name: "requests.view", Needs: []Permission{EditUserPrivilege}},
 		{Name: "requests.decide", Needs: []Permission{EditUserPrivilege}, Writes: true},
 		{Name: "privileges.view", Needs: []Permission{AccessPrivileges}},

@@ -68,6 +68,7 @@ func TestCanAndAuthorize(t *testing.T) {
 		// admin is a wildcard for permissions, never for requirements (R73, R81).
 		{"admin without the requirement", "privileges.view", "admin", "staff", false, nil},
 		{"admin with it", "privileges.view", "admin staff", "", false, nil},
+		{"authorities: who may only look", "users.authorities", "looker", "access_user_info", false, nil},
 		{"nobody", "users.view", "", "access_user_info", false, nil},
 	} {
 		who := Asker{Effective: strings.Fields(c.holds), Powers: powers, ReadOnly: c.readOnly}

@@ -34,7 +34,8 @@ const (
 	NoticeDecision = "privilege_decision" // what became of one's own request
 )
 
-// Notices lists them. Mail that the safety of an account rests on (a code, somebody else's use of an address) is not among them.
+// Notices lists them. Mail that the safety of an account rests on (a code, somebody else's use of an address, somebody who acts for the person) is not
+// among them.
 var Notices = []string{NoticeRequest, NoticeDecision}
 
 // Types that every installation has, by name.

@@ -98,7 +98,7 @@ func (d *Desk) Decide(ctx context.Context, actor, id string, what store.Decision
 		if err != nil {
 			return err
 		}
-		if !reachable(m, u, privilege.NoticeDecision, r.DecidedAt.Time) {
+		if !m.Reaches(u, privilege.NoticeDecision, r.DecidedAt.Time) {
 			return nil
 		}
 		return d.enqueue(ctx, u, "privilege_decision:"+r.ID, store.At(r.DecidedAt.Add(decisionMail)), templates.DecisionMail{
@@ -136,7 +136,7 @@ func (d *Desk) recipients(ctx context.Context, userID, name string) (list []stor
 		if err != nil {
 			return nil, err
 		}
-		if reachable(m, u, privilege.NoticeRequest, now) {
+		if m.Reaches(u, privilege.NoticeRequest, now) {
 			list = append(list, *u)
 		}
 		if len(list) == most {
@@ -144,11 +144,6 @@ func (d *Desk) recipients(ctx context.Context, userID, name string) (list []stor
 		}
 	}
 	return list, nil
-}
-
-// reachable says whether a mail of a kind goes to a person: to an address that is theirs for certain, unless their type is spared it (R87).
-func reachable(m *store.Model, u *store.User, kind string, now time.Time) bool {
-	return u.Email != "" && !u.EmailVerifiedAt.IsZero() && u.Active(now) && !m.Spared(u, kind)
 }
 
 func (d *Desk) enqueue(ctx context.Context, to *store.User, key string, until store.Time, m templates.Mail) error {

@@ -18,6 +18,7 @@ type shelf struct {
 	notes  map[string][]string
 	owners []string // oldest first
 	rings  map[string]int
+	names  map[string]string // of people who were here as themselves
 }
 
 const (
@@ -26,7 +27,9 @@ const (
 	maxNote   = 500 // characters
 )
 
-func newShelf() *shelf { return &shelf{notes: map[string][]string{}, rings: map[string]int{}} }
+func newShelf() *shelf {
+	return &shelf{notes: map[string][]string{}, rings: map[string]int{}, names: map[string]string{}}
+}
 
 func (s *shelf) of(owner string) []string {
 	s.mu.Lock()
@@ -45,6 +48,7 @@ func (s *shelf) put(owner string, texts ...string) {
 		if len(s.owners) >= maxOwners {
 			delete(s.notes, s.owners[0])
 			delete(s.rings, s.owners[0])
+			delete(s.names, s.owners[0])
 			s.owners = s.owners[1:]
 		}
 		s.owners = append(s.owners, owner)
@@ -77,6 +81,23 @@ func (s *shelf) ring(owner string, by int) int {
 	return s.rings[owner]
 }
 
+// know keeps the name of somebody who is here.
+func (s *shelf) know(owner, name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.names[owner] != name {
+		s.put(owner)
+		s.names[owner] = name
+	}
+}
+
+// name of somebody who was here; "" = nobody knows.
+func (s *shelf) name(owner string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.names[owner]
+}
+
 func person(sub string) string { return "sub:" + sub }
 
 // visitor is whoever has this browser and is not signed in; "" if they wrote nothing yet.
@@ -105,6 +126,9 @@ func (a *app) noteCookie(value string) *http.Cookie {
 func (a *app) adopt(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if who, ok := relying.UserInfo(r.Context()); ok {
+			if !who.Acting() {
+				a.shelf.know(person(who.Subject), who.DisplayName())
+			}
 			if v := a.visitor(r); v != "" {
 				a.shelf.move(v, person(who.Subject))
 				http.SetCookie(w, a.noteCookie(""))

@@ -18,12 +18,13 @@ func TestShelf(t *testing.T) {
 				owner := fmt.Sprint(n, "-", i)
 				s.add(owner, "x")
 				s.ring(owner, 1)
+				s.know(owner, "x")
 			}
 		})
 	}
 	wg.Wait()
-	if len(s.notes) != maxOwners || len(s.owners) != maxOwners || len(s.rings) != maxOwners {
-		t.Errorf("%d, %d and %d owners", len(s.notes), len(s.owners), len(s.rings))
+	if len(s.notes) != maxOwners || len(s.owners) != maxOwners || len(s.rings) != maxOwners || len(s.names) != maxOwners {
+		t.Errorf("%d, %d, %d and %d owners", len(s.notes), len(s.owners), len(s.rings), len(s.names))
 	}
 	s.add("visitor:a", "one")
 	s.add("sub:b", "zero")

@@ -76,6 +76,7 @@ type page struct {
 	Issuer  string
 	Path    string
 	Who     *relying.Info // nil: signed out
+	Really  string        // who it really is, when somebody acts for Who; "" = they themselves
 	LoginTo string        // the sign-in link, coming back to this page
 	Exit    string
 	Account string // what the command line calls the person
@@ -232,6 +233,8 @@ func (a *app) render(w http.ResponseWriter, r *http.Request, status int, name, t
 		if !plainWord.MatchString(p.Account) { // it goes into a command line
 			p.Account = who.Subject
 		}
+		// Latchkey says who it really is by the sub alone: an application knows its own people.
+		p.Really = cmp.Or(a.shelf.name(person(who.ActorSubject)), who.ActorSubject)
 	}
 	var b bytes.Buffer
 	if err := a.pages[name].Execute(&b, p); err != nil {
@@ -320,6 +323,9 @@ func me(w http.ResponseWriter, r *http.Request) {
 		answer = map[string]any{
 			"logged_in": true, "sub": who.Subject, "name": who.DisplayName(), "email": who.Email,
 			"privileges": relying.UserPrivileges(r.Context()),
+		}
+		if who.Acting() {
+			answer["act"] = map[string]string{"sub": who.ActorSubject}
 		}
 	}
 	w.Header().Set("Content-Type", "application/json")

@@ -74,6 +74,7 @@ func (s *Server) EnsureDemoClient(ctx context.Context, dir string, app *DemoClie
 		GrantTypes: []string{"authorization_code", "refresh_token"}, Scope: "openid profile email phone address privileges offline_access",
 		RefreshTokens: "session", // its session lasts as long as the sign-in here, and ends with it
 		Resources:     []string{strings.TrimSuffix(app.BaseURL, "/") + "/api"},
+		AllowActAs:    true, // and shows who it really is
 	}
 	want := hashSecret(app.Secret)
 	for try := 0; ; try++ {

@@ -58,7 +58,7 @@ func (s *Server) Reload(ctx context.Context) (err error) {
 		s.logProblems(ctx, err)
 		return err
 	}
-	s.guard.Set(rules)
+	s.setRules(rules)
 	if certs != s.certs {
 		s.certs.pair.Store(certs.pair.Load())
 	}

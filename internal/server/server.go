@@ -204,6 +204,7 @@ func (s *Server) build(context.Context) (err error) {
 		Observe: func(connector, result string) { s.metrics.answers.WithLabelValues(connector, result).Inc() },
 		Store:   s.store, Mux: s.mux, Sessions: s.sessions, Passwords: s.passwords, Limiter: limiter, Templates: s.templates, Logger: s.log, Now: s.now,
 		Administers: s.guard.Any,
+		MayActAs:    func(ctx context.Context) error { return s.guard.Authorize(ctx, "users.act_as") },
 		Done: func(w http.ResponseWriter, r *http.Request, flow string) error {
 			return s.provider.Continue(w, r, flow)
 		},
@@ -241,8 +242,14 @@ func (s *Server) fill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.guard.Set(rules)
+	s.setRules(rules)
 	return nil
+}
+
+// setRules puts them in force: for the pages, and for whoever acts for another, wherever they are.
+func (s *Server) setRules(rules admin.Rules) {
+	s.guard.Set(rules)
+	s.store.SetActionRules(rules.Requires)
 }
 
 // guardRules are what the pages of administration require beside permissions. The configuration was checked when it was read.

@@ -35,18 +35,30 @@ func (m *Manager) represented(ctx context.Context, s *Session) error {
 	return nil
 }
 
-// Act makes current one that acts for another person, under a new id. The errors are store.StartActing's.
-func (m *Manager) Act(w http.ResponseWriter, r *http.Request, current *Session, act store.Act) (*Session, error) {
+// Act makes current one that acts for another person, under a new id. then, if there is one, runs in the same transaction and hears of the new session.
+// The errors are store.StartActing's and then's.
+func (m *Manager) Act(w http.ResponseWriter, r *http.Request, current *Session, act store.Act, then func(context.Context, *Session) error) (*Session, error) {
 	next, cookie, err := m.next(r)
 	if err != nil {
 		return nil, err
 	}
-	row, person, err := m.c.Store.StartActing(r.Context(), &current.Session, next, act)
+	var made *Session
+	err = m.c.Store.Tx(r.Context(), func(ctx context.Context) error {
+		row, person, err := m.c.Store.StartActing(ctx, &current.Session, next, act)
+		if err != nil {
+			return fmt.Errorf("session: act: %w", err)
+		}
+		made = &Session{Session: *row, Live: current.Live, For: person}
+		if then == nil {
+			return nil
+		}
+		return then(ctx, made)
+	})
 	if err != nil {
-		return nil, fmt.Errorf("session: act: %w", err)
+		return nil, err
 	}
-	m.setCookie(w, m.cookies.session, cookie, m.left(row))
-	return &Session{Session: *row, Live: current.Live, For: person}, nil
+	m.setCookie(w, m.cookies.session, cookie, m.left(&made.Session))
+	return made, nil
 }
 
 // StopActing makes current the person's own again, under a new id. ErrUsed when it was so already.

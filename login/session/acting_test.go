@@ -42,7 +42,7 @@ func TestActing(t *testing.T) {
 			}
 			old := b.jar[w.cookies.session]
 			res := httptest.NewRecorder()
-			acts, err := w.Act(res, b.request(t, w), cur, store.Act{Authority: id})
+			acts, err := w.Act(res, b.request(t, w), cur, store.Act{Authority: id}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -50,7 +50,7 @@ func TestActing(t *testing.T) {
 				t.Errorf("remembered %t, the cookie lives %d s", remember, life)
 			}
 			b.take(res)
-			if _, err := w.Act(httptest.NewRecorder(), b.request(t, w), cur, store.Act{Authority: id}); !errors.Is(err, store.ErrUsed) {
+			if _, err := w.Act(httptest.NewRecorder(), b.request(t, w), cur, store.Act{Authority: id}, nil); !errors.Is(err, store.ErrUsed) {
 				t.Errorf("the old session acts again: %v", err)
 			}
 			stolen := newBrowser()
@@ -84,7 +84,7 @@ func TestActing(t *testing.T) {
 		b := newBrowser()
 		cur := b.signIn(t, w, w.password())
 		res := httptest.NewRecorder()
-		if _, err := w.Act(res, b.request(t, w), cur, store.Act{Authority: id}); err != nil {
+		if _, err := w.Act(res, b.request(t, w), cur, store.Act{Authority: id}, nil); err != nil {
 			t.Fatal(err)
 		}
 		b.take(res)

@@ -45,6 +45,7 @@ var address = map[string]string{
 	"/admin/users/{id}/give":                  "/admin/users/x/give",
 	"/admin/users/{id}/take":                  "/admin/users/x/take",
 	"/admin/users/{id}/type":                  "/admin/users/x/type",
+	"/admin/users/{id}/end-authority":         "/admin/users/x/end-authority",
 	"/callback/{connector}":                   "/callback/oidc?state=x&code=x",
 	"/callback/{connector}/backchannel":       "/callback/oidc/backchannel",
 	"/callback/{connector}/data-deletion":     "/callback/facebook/data-deletion",
