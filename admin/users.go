@@ -123,6 +123,15 @@ func (a *Admin) renderUser(w http.ResponseWriter, r *http.Request, status int, c
 		return err
 	}
 	now := a.store.Clock()
+	var givers []string
+	for _, g := range assignments {
+		if g.EndedAt.IsZero() {
+			givers = append(givers, g.GivenBy)
+		}
+	}
+	if err := words.meet(givers); err != nil {
+		return err
+	}
 	for _, g := range assignments {
 		if !g.EndedAt.IsZero() || g.Source == store.SourceConnector || g.Source == store.SourceType {
 			continue
