@@ -372,6 +372,9 @@ func (a *Admin) edit(w http.ResponseWriter, r *http.Request, add bool) error {
 	}
 	next := without(d.Includes, other)
 	if add {
+		if other == "" {
+			return again(http.StatusUnprocessableEntity, templates.FormErrors{Fields: map[string]string{"include": "admin.error_required"}})
+		}
 		if a.unknown(ctx, []string{other}) != "" {
 			return again(http.StatusUnprocessableEntity, templates.FormErrors{Fields: map[string]string{"include": "admin.error_privilege"}})
 		}

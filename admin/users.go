@@ -11,6 +11,7 @@ import (
 
 	"github.com/latchkey-idp/latchkey/internal/explain"
 	"github.com/latchkey-idp/latchkey/internal/privilege"
+	"github.com/latchkey-idp/latchkey/internal/rights"
 	"github.com/latchkey-idp/latchkey/store"
 	"github.com/latchkey-idp/latchkey/templates"
 )
@@ -263,7 +264,7 @@ func (a *Admin) refused(err error, again func(int, templates.FormErrors) error) 
 	if status, e, ok := refusal(err); err != nil && ok {
 		return again(status, e)
 	}
-	return err
+	return notFound(err)
 }
 
 // onPerson is see for a change of what one person holds.
@@ -306,9 +307,13 @@ func (a *Admin) setType(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return notFound(err)
 	}
-	t, err := a.desk.FindType(ctx, r.PostFormValue("type"))
+	m, err := a.store.Model(ctx)
 	if err != nil {
-		return a.refused(err, again)
+		return err
+	}
+	t := m.Type(r.PostFormValue("type")) // by its value, which may be the name of another
+	if t == nil || slices.Contains(t.Names, privilege.TypeAnonymous) {
+		return a.refused(rights.ErrNoType, again)
 	}
 	base := a.mux.Base(w, r)
 	err = a.onPerson(w, r, u, review{
