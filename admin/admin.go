@@ -248,6 +248,8 @@ func refusal(err error) (status int, e templates.FormErrors, ok bool) {
 		return say(http.StatusConflict, "last_admin")
 	case errors.Is(err, store.ErrLastPrivilege):
 		return say(http.StatusConflict, "last_privilege")
+	case errors.Is(err, store.ErrBuiltIn):
+		return say(http.StatusConflict, "built_in")
 	case errors.Is(err, rights.ErrInFile):
 		return say(http.StatusConflict, "in_file")
 	case errors.As(err, &used):

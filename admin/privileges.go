@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/latchkey-idp/latchkey/internal/privilege"
@@ -22,7 +23,7 @@ const (
 	maxLabel   = 100 // characters
 	maxDescr   = 500 // characters
 	maxPeople  = 50  // holders on a privilege's page
-	searchSize = 100 // characters of a search
+	searchSize = 254 // characters of a search: the longest e-mail address
 )
 
 // fillIn puts the request's own path values into a place.
@@ -33,11 +34,19 @@ func fillIn(place string, r *http.Request) string {
 	return place
 }
 
-// query is a search term of a GET form, cut to a sensible length.
-func query(r *http.Request, name string) string {
-	q := strings.TrimSpace(r.URL.Query().Get(name))
-	if utf8.RuneCountInString(q) > searchSize || !utf8.ValidString(q) {
-		return ""
+// query is a search term of a GET form, cut to a sensible length. What no database takes for text becomes something that nothing is called, so that
+// the page says so.
+func query(r *http.Request, name string) string { return searchable(r.URL.Query().Get(name)) }
+
+func searchable(q string) string {
+	q = strings.Map(func(c rune) rune {
+		if unicode.IsControl(c) {
+			return utf8.RuneError
+		}
+		return c
+	}, strings.ToValidUTF8(strings.TrimSpace(q), string(utf8.RuneError)))
+	if utf8.RuneCountInString(q) > searchSize {
+		return string([]rune(q)[:searchSize])
 	}
 	return q
 }
@@ -60,7 +69,7 @@ func (a *Admin) privileges(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	after, want := r.URL.Query().Get("after"), strings.ToLower(p.Query)
+	after, want := query(r, "after"), strings.ToLower(p.Query)
 	for _, row := range rows {
 		label, description := row.In(base.Lang)
 		if want != "" && !strings.Contains(row.Name, want) && !strings.Contains(strings.ToLower(label), want) {
@@ -116,11 +125,14 @@ func (a *Admin) createPrivilege(w http.ResponseWriter, r *http.Request) error {
 		return a.renderNew(w, r, status, p)
 	}
 	fields := map[string]string{}
-	if p.Name == "" {
+	switch {
+	case p.Name == "":
 		fields["name"] = "admin.error_required"
+	case privilege.ValidName(p.Name) != nil:
+		fields["name"] = "admin.error_name"
 	}
-	tooLong(fields, "label", p.Text, maxLabel)
-	tooLong(fields, "description", p.Description, maxDescr)
+	unfit(fields, "label", p.Text, maxLabel)
+	unfit(fields, "description", p.Description, maxDescr)
 	client, _, role := privilege.ClientRole(p.Name)
 	if role && len(fields) == 0 {
 		switch _, err := a.store.Client(r.Context(), client); {
@@ -169,8 +181,12 @@ func (a *Admin) unknown(ctx context.Context, names []string) string {
 	return ""
 }
 
-func tooLong(fields map[string]string, name, value string, most int) {
-	if utf8.RuneCountInString(value) > most {
+// unfit says what is wrong with a text that is to be kept: one line of characters that people can read, and not too many.
+func unfit(fields map[string]string, name, value string, most int) {
+	switch {
+	case !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl):
+		fields[name] = "admin.error_characters"
+	case utf8.RuneCountInString(value) > most:
 		fields[name] = "admin.error_long"
 	}
 }
@@ -288,7 +304,7 @@ func (a *Admin) describe(w http.ResponseWriter, r *http.Request) error {
 	name, fields := r.PathValue("name"), map[string]string{}
 	value := func(field string, most int) string {
 		v := strings.TrimSpace(r.PostFormValue(field))
-		tooLong(fields, field, v, most)
+		unfit(fields, field, v, most)
 		return v
 	}
 	label, description, texts := value("label", maxLabel), value("description", maxDescr), store.Labels{}
@@ -356,6 +372,9 @@ func (a *Admin) edit(w http.ResponseWriter, r *http.Request, add bool) error {
 	}
 	next := without(d.Includes, other)
 	if add {
+		if other == "" {
+			return again(http.StatusUnprocessableEntity, templates.FormErrors{Fields: map[string]string{"include": "admin.error_required"}})
+		}
 		if a.unknown(ctx, []string{other}) != "" {
 			return again(http.StatusUnprocessableEntity, templates.FormErrors{Fields: map[string]string{"include": "admin.error_privilege"}})
 		}

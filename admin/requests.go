@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/privilege"
 	"github.com/latchkey-idp/latchkey/internal/requests"
@@ -29,7 +28,7 @@ func (a *Admin) renderRequests(w http.ResponseWriter, r *http.Request, status in
 	if err != nil {
 		return err
 	}
-	p := &templates.RequestsPage{Admin: base, After: r.FormValue("after")} // of the form that came back, too
+	p := &templates.RequestsPage{Admin: base, After: searchable(r.FormValue("after"))} // of the form that came back, too
 	if p.Decide, err = a.guard.Can(ctx, "requests.decide"); err != nil {
 		return err
 	}
@@ -93,11 +92,10 @@ func (a *Admin) decide(w http.ResponseWriter, r *http.Request) error {
 		if until == "" {
 			break
 		}
-		day, err := time.ParseInLocation(time.DateOnly, until, by.Location())
-		if err != nil || !day.AddDate(0, 0, 1).After(a.store.Clock()) {
+		var ok bool
+		if what.Until, ok = a.endOf(until, by); !ok {
 			return again(http.StatusUnprocessableEntity, templates.FormErrors{Fields: map[string]string{"until": "admin.error_date"}})
 		}
-		what.Until = store.At(day.AddDate(0, 0, 1)) // that day counts
 	default:
 		return again(http.StatusUnprocessableEntity, templates.FormErrors{Fields: map[string]string{"decision": "asking.queue_choose"}})
 	}

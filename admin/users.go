@@ -11,6 +11,7 @@ import (
 
 	"github.com/latchkey-idp/latchkey/internal/explain"
 	"github.com/latchkey-idp/latchkey/internal/privilege"
+	"github.com/latchkey-idp/latchkey/internal/rights"
 	"github.com/latchkey-idp/latchkey/store"
 	"github.com/latchkey-idp/latchkey/templates"
 )
@@ -22,7 +23,7 @@ func (a *Admin) users(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p := &templates.UsersPage{Admin: base, Query: query(r, "q")}
-	list, err := a.store.FindUsers(r.Context(), p.Query, r.URL.Query().Get("after"), pageSize+1)
+	list, err := a.store.FindUsers(r.Context(), p.Query, query(r, "after"), pageSize+1)
 	if err != nil {
 		return err
 	}
@@ -123,6 +124,15 @@ func (a *Admin) renderUser(w http.ResponseWriter, r *http.Request, status int, c
 		return err
 	}
 	now := a.store.Clock()
+	var givers []string
+	for _, g := range assignments {
+		if g.EndedAt.IsZero() {
+			givers = append(givers, g.GivenBy)
+		}
+	}
+	if err := words.meet(givers); err != nil {
+		return err
+	}
 	for _, g := range assignments {
 		if !g.EndedAt.IsZero() || g.Source == store.SourceConnector || g.Source == store.SourceType {
 			continue
@@ -163,6 +173,9 @@ func (a *Admin) renderUser(w http.ResponseWriter, r *http.Request, status int, c
 
 // person is an account that is not erased.
 func (a *Admin) person(ctx context.Context, id string) (*store.User, error) {
+	if searchable(id) != id {
+		return nil, store.ErrNotFound // no database takes it for text
+	}
 	u, err := a.store.User(ctx, id)
 	if err == nil && !u.DeletedAt.IsZero() {
 		return nil, store.ErrNotFound
@@ -190,14 +203,13 @@ func (a *Admin) give(w http.ResponseWriter, r *http.Request) error {
 	case a.unknown(ctx, []string{name}) != "":
 		fields["privilege"] = "admin.error_privilege"
 	}
-	tooLong(fields, "reason", reason, maxDescr)
+	unfit(fields, "reason", reason, maxDescr)
 	given := store.Assignment{UserID: u.ID, Privilege: name, Reason: reason}
 	if until != "" {
-		day, err := time.ParseInLocation(time.DateOnly, until, by.Location())
-		if err != nil || !day.AddDate(0, 0, 1).After(a.store.Clock()) {
+		var ok bool
+		if given.Until, ok = a.endOf(until, by); !ok {
 			fields["until"] = "admin.error_date"
 		}
-		given.Until = store.At(day.AddDate(0, 0, 1)) // that day counts
 	}
 	if len(fields) > 0 {
 		return again(http.StatusUnprocessableEntity, templates.FormErrors{Fields: fields})
@@ -226,6 +238,16 @@ func (a *Admin) give(w http.ResponseWriter, r *http.Request) error {
 	return a.refused(err, again)
 }
 
+// endOf is the end of a day to come that somebody typed, where they are: that day counts.
+func (a *Admin) endOf(day string, by *store.User) (store.Time, bool) {
+	t, err := time.ParseInLocation(time.DateOnly, day, by.Location())
+	end := t.AddDate(0, 0, 1)
+	return store.At(end), err == nil && end.After(a.store.Clock()) && t.Year() < lastYear
+}
+
+// lastYear is the last that dates are written in (RFC 3339).
+const lastYear = 9999
+
 // heldUntil is how long the giver holds it, or may give it, themselves.
 func (a *Admin) heldUntil(ctx context.Context, id, name string) (time.Time, error) {
 	m, err := a.store.Model(ctx)
@@ -245,7 +267,7 @@ func (a *Admin) refused(err error, again func(int, templates.FormErrors) error) 
 	if status, e, ok := refusal(err); err != nil && ok {
 		return again(status, e)
 	}
-	return err
+	return notFound(err)
 }
 
 // onPerson is see for a change of what one person holds.
@@ -288,9 +310,13 @@ func (a *Admin) setType(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return notFound(err)
 	}
-	t, err := a.desk.FindType(ctx, r.PostFormValue("type"))
+	m, err := a.store.Model(ctx)
 	if err != nil {
-		return a.refused(err, again)
+		return err
+	}
+	t := m.Type(r.PostFormValue("type")) // by its value, which may be the name of another
+	if t == nil || slices.Contains(t.Names, privilege.TypeAnonymous) {
+		return a.refused(rights.ErrNoType, again)
 	}
 	base := a.mux.Base(w, r)
 	err = a.onPerson(w, r, u, review{

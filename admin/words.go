@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"time"
 
@@ -43,30 +42,40 @@ func (w *words) label(name string) string {
 	return name
 }
 
-// giver is who gave something.
-func (w *words) giver(by string) (string, error) {
-	if g, known := w.givers[by]; known {
-		return g, nil
-	}
-	g := ""
-	connector, rule := strings.CutPrefix(by, store.ConnectorActor(""))
-	switch {
-	case by == "cli" || by == "setup" || by == "system":
-		g = w.b.T("account.giver_" + by)
-	case rule:
-		g = w.b.T("account.giver_connector", "Provider", w.a.c.Label(connector))
-	default:
-		switch u, err := w.a.store.User(w.ctx, by); {
-		case err == nil && u.DeletedAt.IsZero():
-			g = nameOf(u)
-		case err == nil || errors.Is(err, store.ErrNotFound):
-			g = w.b.T("account.giver_unknown")
+// meet reads at once who gave what is to be explained, where they are not known yet.
+func (w *words) meet(givers []string) error {
+	var people []string
+	for _, by := range givers {
+		if _, known := w.givers[by]; known {
+			continue
+		}
+		connector, rule := strings.CutPrefix(by, store.ConnectorActor(""))
+		switch {
+		case by == "cli" || by == "setup" || by == "system":
+			w.givers[by] = w.b.T("account.giver_" + by)
+		case rule:
+			w.givers[by] = w.b.T("account.giver_connector", "Provider", w.a.c.Label(connector))
 		default:
-			return "", err
+			w.givers[by] = w.b.T("account.giver_unknown")
+			people = append(people, by)
 		}
 	}
-	w.givers[by] = g
-	return g, nil
+	if len(people) == 0 {
+		return nil
+	}
+	list, err := w.a.store.UsersByID(w.ctx, people)
+	for i := range list {
+		if u := &list[i]; u.DeletedAt.IsZero() {
+			w.givers[u.ID] = nameOf(u)
+		}
+	}
+	return err
+}
+
+// giver is who gave something.
+func (w *words) giver(by string) (string, error) {
+	err := w.meet([]string{by})
+	return w.givers[by], err
 }
 
 // source says where something comes from, in whole sentences.
@@ -119,6 +128,17 @@ func (w *words) lapsed(text string, from, until time.Time) string {
 
 // held is a list of what is held, with why.
 func (w *words) held(lines []explain.Line) (out []templates.HeldLine, err error) {
+	var givers []string
+	for _, l := range lines {
+		for _, y := range l.Why {
+			if y.Source.GivenBy != "" {
+				givers = append(givers, y.Source.GivenBy)
+			}
+		}
+	}
+	if err := w.meet(givers); err != nil {
+		return nil, err
+	}
 	for _, l := range lines {
 		if _, node := privilege.TypeOf(l.Privilege); node {
 			continue

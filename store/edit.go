@@ -275,7 +275,7 @@ func (s *Store) MayEdit(ctx context.Context, actor string, e Edit) error {
 func (p *Privilege) CanDelete() error {
 	switch {
 	case p.BuiltIn && p.Name != "customer":
-		return fmt.Errorf("store: privilege %s is built in: %w", p.Name, ErrForbidden)
+		return fmt.Errorf("store: privilege %s is %w", p.Name, ErrBuiltIn)
 	case p.Source == PrivilegeConfig:
 		return fmt.Errorf("store: privilege %s is declared in the configuration: %w", p.Name, ErrForbidden)
 	}

@@ -38,6 +38,8 @@ var (
 	ErrLastPrivilege = fmt.Errorf("the last privilege of a person stays: %w", ErrConflict)
 	// ErrForbidden: the assignment gate refused (security.md G1).
 	ErrForbidden = errors.New("not allowed to confer this privilege")
+	// ErrBuiltIn: a privilege that stays (R75). It is an ErrForbidden.
+	ErrBuiltIn = fmt.Errorf("built in: %w", ErrForbidden)
 )
 
 // FieldError says which field of a form is invalid or taken: "username", "email", "phone", "includes", "name".

@@ -243,7 +243,7 @@ func (s *Store) SetIncludes(ctx context.Context, actor, name string, includes []
 					return fmt.Errorf("store: privilege %q: %w", child, ErrNotFound)
 				}
 				if child == privilege.Cron {
-					return fmt.Errorf("store: cron is for machines: %w", ErrForbidden)
+					return forbidden(privilege.ErrCron)
 				}
 			}
 			if _, err := s.allowEdit(ctx, m, actor, list, Edit{Privilege: name, Includes: includes}); err != nil {

@@ -7,6 +7,7 @@ import (
 	"database/sql/driver"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -197,6 +198,25 @@ const userByID = `SELECT ` + userColumns + ` FROM users WHERE id = ?`
 func (s *Store) User(ctx context.Context, id string) (*User, error) {
 	return one[User](ctx, s, "user", userByID, id)
 }
+
+// UsersByID returns the rows of several people, in the order of ids; ids that are nobody's are left out.
+func (s *Store) UsersByID(ctx context.Context, ids []string) (list []User, err error) {
+	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
+	for part := range slices.Chunk(ids, manyNames) {
+		args := make([]any, len(part))
+		for i, id := range part {
+			args[i] = id
+		}
+		some, err := many[User](ctx, s, usersByID+strings.Repeat(", ?", len(part)-1)+") ORDER BY id", args...)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, some...)
+	}
+	return list, nil
+}
+
+const usersByID = `SELECT ` + userColumns + ` FROM users WHERE id IN (?`
 
 // The second condition is what lets the partial unique index serve.
 const (

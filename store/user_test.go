@@ -3,6 +3,7 @@ package store_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -387,5 +388,34 @@ func TestOneTime(t *testing.T) {
 		_, err = s.OneTime(ctx, "setup", "h3")
 		is(t, err, store.ErrExpired, "expired")
 		is(t, s.UseOneTime(ctx, "setup", "h3"), store.ErrExpired, "use when expired")
+	})
+}
+
+// Several people at once: each once, in the order of ids, whoever is not there left out.
+func TestUsersByID(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		var ids []string
+		for i := range 3 {
+			u := store.User{Username: fmt.Sprintf("person-%d", i)}
+			if err := s.CreateUser(t.Context(), &u); err != nil {
+				t.Fatal(err)
+			}
+			ids = append(ids, u.ID)
+		}
+		many := []string{ids[2], "nobody", ids[0], ids[2]}
+		for i := range 1200 {
+			many = append(many, fmt.Sprint(i))
+		}
+		list, err := s.UsersByID(t.Context(), many)
+		if err != nil || len(list) != 2 {
+			t.Fatalf("%d people: %v", len(list), err)
+		}
+		if got := []string{list[0].ID, list[1].ID}; !slices.IsSorted(got) || !slices.Contains(got, ids[0]) || !slices.Contains(got, ids[2]) {
+			t.Errorf("%v, want %s and %s in order", got, ids[0], ids[2])
+		}
+		if list, err := s.UsersByID(t.Context(), nil); err != nil || list != nil {
+			t.Errorf("nobody: %v %v", list, err)
+		}
 	})
 }

@@ -333,13 +333,9 @@ func (d *Desk) Holders(ctx context.Context, name, after string, n int) (list []H
 		for _, h := range rows {
 			if h.UserID != after {
 				if len(list) == n {
-					return list, true, nil
+					return list, true, d.names(ctx, list)
 				}
-				u, err := d.Store.User(ctx, h.UserID)
-				if err != nil {
-					return nil, false, err
-				}
-				list = append(list, Holder{User: *u})
+				list = append(list, Holder{User: store.User{ID: h.UserID}})
 				after = h.UserID
 			}
 			who := &list[len(list)-1]
@@ -350,9 +346,24 @@ func (d *Desk) Holders(ctx context.Context, name, after string, n int) (list []H
 			}
 		}
 		if !full {
-			return list, false, nil
+			return list, false, d.names(ctx, list)
 		}
 	}
+}
+
+// names fills in who the people of a list are.
+func (d *Desk) names(ctx context.Context, list []Holder) error {
+	ids := make([]string, len(list))
+	for i := range list {
+		ids[i] = list[i].User.ID
+	}
+	people, err := d.Store.UsersByID(ctx, ids)
+	for i := range list {
+		if j, ok := slices.BinarySearchFunc(people, list[i].User.ID, func(u store.User, id string) int { return strings.Compare(u.ID, id) }); ok {
+			list[i].User = people[j]
+		}
+	}
+	return err
 }
 
 // Permission is something Latchkey lets people do, and what brings it.
