@@ -102,12 +102,14 @@ func ReadGraph(names, parents, children string) (*Graph, error) {
 	last, of, known := "", int32(0), false // includes of one parent mostly come together
 	for range edges {
 		var parent, child string
-		parent, parents, _ = strings.Cut(parents, " ")
-		child, children, _ = strings.Cut(children, " ")
-		if parent != last {
+		if n := len(last); n > 0 && len(parents) > n && parents[n] == ' ' && parents[:n] == last {
+			parents = parents[n+1:]
+		} else {
+			parent, parents, _ = strings.Cut(parents, " ")
 			last = parent
 			of, known = b.index[parent]
 		}
+		child, children, _ = strings.Cut(children, " ")
 		if known {
 			b.include(of, child)
 		}
