@@ -162,6 +162,13 @@ func TestStatementsPerRequest(t *testing.T) {
 				t.Error(err)
 			}
 		})
+		// What a person holds costs a token request nothing that who holds nothing does not cost.
+		bare := tokens(t, idp.Browser(), rp, idp.User(testidp.Person{}))
+		count("refresh of who holds nothing", 3, 1, func() {
+			if _, err := rp.Refresh(bare); err != nil {
+				t.Error(err)
+			}
+		})
 		count("client_credentials", 0, 0, func() {
 			if r := machine.Token(map[string][]string{"grant_type": {"client_credentials"}}); r.Status != 200 {
 				t.Error(r.Body)

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/privilege"
@@ -166,15 +165,12 @@ func (s *Store) Definitions(ctx context.Context) (*privilege.Graph, error) {
 // model reads what is in force, past the cache: the gate decides on what its transaction sees. Missing or unreadable definitions fail
 // closed (R89).
 func (s *Store) model(ctx context.Context) (*Model, error) {
-	list, err := s.definitions(ctx)
-	if err != nil {
+	m := &Model{}
+	var err error
+	if m.Graph, err = s.graph(ctx); err != nil {
 		return nil, err
 	}
-	m := &Model{}
-	if m.Graph, err = privilege.NewGraph(list); err != nil {
-		return nil, fmt.Errorf("store: privileges: %w", err)
-	}
-	if m.Types, err = s.userTypes(ctx, list); err != nil {
+	if m.Types, err = s.userTypes(ctx, m.Graph); err != nil {
 		return nil, err
 	}
 	rows, err := many[power](ctx, s, powersLive)
@@ -202,59 +198,29 @@ func (s *Store) model(ctx context.Context) (*Model, error) {
 	return m, nil
 }
 
-// Two texts instead of fifty thousand rows: a row costs more than what is in it. No name has a space in it. One statement, so that names
-// and includes are of one moment.
+// Three texts instead of fifty thousand rows: a row costs more than what is in it, and joining parent and child to one text more than to carry
+// both. No name has a space in it. One statement, so that names and includes are of one moment, and one scan for parents and children, so
+// that both come in its order.
 const definitionsLive = `SELECT COALESCE((SELECT STRING_AGG(name, ' ') FROM privileges WHERE deleted_at IS NULL), ''),
-  COALESCE((SELECT STRING_AGG(parent || ' ' || child, ' ') FROM privilege_includes WHERE ended_at IS NULL), '')`
+  COALESCE(STRING_AGG(parent, ' '), ''), COALESCE(STRING_AGG(child, ' '), '') FROM privilege_includes WHERE ended_at IS NULL`
 
-// definitions are names and includes alone: what a graph is made of, read without the rest of ten thousand rows.
-func (s *Store) definitions(ctx context.Context) ([]privilege.Def, error) {
-	var names, pairs string
+// graph is made of names and includes alone, read without the rest of ten thousand rows.
+func (s *Store) graph(ctx context.Context) (*privilege.Graph, error) {
+	var names, parents, children string
 	err := s.read(ctx, definitionsLive, nil, func(r *sql.Rows) error {
 		if !r.Next() {
 			return r.Err()
 		}
-		return r.Scan(&names, &pairs)
+		return r.Scan(&names, &parents, &children)
 	})
 	if err != nil {
 		return nil, err
 	}
-	list := make([]privilege.Def, 0, strings.Count(names, " ")+1)
-	at := make(map[string]int32, cap(list))
-	for name := range strings.FieldsSeq(names) {
-		at[name] = int32(len(list))
-		list = append(list, privilege.Def{Name: name})
+	g, err := privilege.ReadGraph(names, parents, children)
+	if err != nil {
+		return nil, fmt.Errorf("store: privileges: %w", err)
 	}
-	// Children first lie in the order of the pairs, then by their parents, in one piece for all.
-	type pair struct {
-		parent int32
-		child  string
-	}
-	found := make([]pair, 0, strings.Count(pairs, " ")/2+1)
-	counts := make([]int32, len(list))
-	last, of := "", int32(0) // pairs of one parent mostly come together
-	for rest := pairs; rest != ""; {
-		var parent, child string
-		parent, rest, _ = strings.Cut(rest, " ")
-		child, rest, _ = strings.Cut(rest, " ")
-		if parent != last {
-			i, known := at[parent]
-			if !known {
-				continue
-			}
-			last, of = parent, i
-		}
-		found = append(found, pair{of, child})
-		counts[of]++
-	}
-	all := make([]string, len(found))
-	for i := range list {
-		list[i].Includes, all = all[:0:counts[i]], all[counts[i]:]
-	}
-	for _, p := range found {
-		list[p.parent].Includes = append(list[p.parent].Includes, p.child)
-	}
-	return list, nil
+	return g, nil
 }
 
 const (

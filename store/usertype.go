@@ -61,17 +61,17 @@ const userTypeColumns = "value, position, names, label, texts, read_only, hidden
 const userTypesLive = `SELECT ` + userTypeColumns + ` FROM user_types WHERE deleted_at IS NULL ORDER BY position, value`
 
 // userTypes reads them; their privileges stand among the definitions, at their nodes.
-func (s *Store) userTypes(ctx context.Context, nodes []privilege.Def) ([]UserType, error) {
+func (s *Store) userTypes(ctx context.Context, g *privilege.Graph) ([]UserType, error) {
 	list, err := many[UserType](ctx, s, userTypesLive)
 	if err != nil {
 		return nil, err
 	}
 	for i := range list {
-		at := slices.IndexFunc(nodes, func(d privilege.Def) bool { return d.Name == privilege.TypeNode(list[i].Value) })
-		if at < 0 {
+		node := privilege.TypeNode(list[i].Value)
+		if !g.Has(node) {
 			return nil, fmt.Errorf("store: the user type %s has no node: %w", list[i].Value, ErrNotFound)
 		}
-		if in := nodes[at].Includes; len(in) > 0 {
+		if in := g.Includes(node); len(in) > 0 {
 			list[i].Privilege = in[0]
 		}
 	}
@@ -124,20 +124,18 @@ func (s *Store) SetUserTypes(ctx context.Context, actor string, types []privileg
 	}
 	return s.Tx(ctx, func(ctx context.Context) error {
 		return s.keepingAdmin(ctx, func(ctx context.Context) error {
-			nodes, err := s.definitions(ctx)
+			g, err := s.graph(ctx)
 			if err != nil {
 				return err
 			}
-			have, err := s.userTypes(ctx, nodes)
+			have, err := s.userTypes(ctx, g)
 			if err != nil {
 				return err
 			}
 			if sameTypes(have, types, source) {
 				return nil
 			}
-			if err := privilege.CheckTypes(types, func(n string) bool {
-				return slices.ContainsFunc(nodes, func(d privilege.Def) bool { return d.Name == n })
-			}); err != nil {
+			if err := privilege.CheckTypes(types, g.Has); err != nil {
 				return invalid("user_types", err.Error())
 			}
 			return s.writeTypes(ctx, actor, have, types, source, true)

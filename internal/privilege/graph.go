@@ -1,6 +1,8 @@
 package privilege
 
 import (
+	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -69,66 +71,170 @@ func (e *DefError) Error() string { return "privilege: " + e.Text }
 // where nobody granted them: cron inside anything, as no person may hold it, and a client's role within admin's reach, as admin
 // stops at Latchkey's own permissions (R81). What a privilege includes twice counts once.
 func NewGraph(defs []Def) (*Graph, error) {
-	g := &Graph{
-		names: make([]string, 0, len(defs)),
-		index: make(map[string]int32, len(defs)),
-		edges: make([][]int32, len(defs)),
-		words: (len(defs) + 63) / 64,
-	}
-	var problems []error
-	refuse := func(name, include, format string, a ...any) {
-		problems = append(problems, &DefError{name, include, fmt.Sprintf(format, a...)})
-	}
-	for _, d := range defs {
-		if value, ok := TypeOf(d.Name); ok && validTypeValue(value) {
-		} else if err := ValidName(d.Name); err != nil {
-			refuse(d.Name, "", "%s", strings.TrimPrefix(err.Error(), "privilege: "))
-		}
-		g.names = append(g.names, d.Name)
-	}
-	slices.Sort(g.names)
-	g.shown = make([]uint64, g.words)
-	for i, n := range g.names {
-		if _, hidden := TypeOf(n); !hidden {
-			g.shown[i/64] |= 1 << (i % 64)
-		}
-		if i > 0 && n == g.names[i-1] {
-			refuse(n, "", "%s is defined twice", show(n))
-			continue
-		}
-		g.index[n] = int32(i)
-	}
-	edges := 0
-	for _, d := range defs {
+	names, edges := make([]string, len(defs)), 0
+	for i, d := range defs {
+		names[i] = d.Name
 		edges += len(d.Includes)
 	}
-	rest := make([]int32, edges) // one piece for all
+	b := build(names, edges)
 	for _, d := range defs {
-		i := g.index[d.Name]
-		if g.edges[i] == nil { // else it is defined twice, and refused
-			g.edges[i], rest = rest[:0:len(d.Includes)], rest[len(d.Includes):]
-		}
+		i := b.index[d.Name]
 		for _, inc := range d.Includes {
-			j, ok := g.index[inc]
-			switch {
-			case !ok:
-				refuse(d.Name, inc, "%s includes %s, which is not defined", show(d.Name), show(inc))
-			case inc == Cron && d.Name != Cron:
-				refuse(d.Name, inc, "%s includes cron, which is for machines: it cannot be included", show(d.Name))
-			case strings.HasPrefix(inc, typePrefix):
-				refuse(d.Name, inc, "%s includes a user type, which is for people and not for privileges", show(d.Name))
-			default:
-				g.edges[i] = append(g.edges[i], j)
-			}
+			b.include(i, inc)
 		}
 	}
-	for i := range g.edges {
-		slices.Sort(g.edges[i])
-		g.edges[i] = slices.Compact(g.edges[i])
+	return b.finish()
+}
+
+// ReadGraph is NewGraph of texts, for whom a Def for each privilege is too dear: the names, and the parents and the children of all includes in the
+// same order, with one space between two. Includes whose parent is not among the names are left out: a privilege that was deleted took what it
+// included with it.
+func ReadGraph(names, parents, children string) (*Graph, error) {
+	edges := words(parents)
+	if words(children) != edges {
+		return nil, errors.New("privilege: not as many parents as children")
 	}
-	g.order = g.sorted(refuse)
-	if len(problems) > 0 {
-		return nil, errors.Join(problems...)
+	list := make([]string, 0, words(names))
+	for name := range strings.FieldsSeq(names) {
+		list = append(list, name)
+	}
+	b := build(list, edges)
+	last, of, known := "", int32(0), false // includes of one parent mostly come together
+	for range edges {
+		var parent, child string
+		if n := len(last); n > 0 && len(parents) > n && parents[n] == ' ' && parents[:n] == last {
+			parents = parents[n+1:]
+		} else {
+			parent, parents, _ = strings.Cut(parents, " ")
+			last = parent
+			of, known = b.index[parent]
+		}
+		child, children, _ = strings.Cut(children, " ")
+		if known {
+			b.include(of, child)
+		}
+	}
+	return b.finish()
+}
+
+func words(text string) int {
+	if text == "" {
+		return 0
+	}
+	return strings.Count(text, " ") + 1
+}
+
+// builder is a Graph that is being made: build, include for every edge, finish.
+type builder struct {
+	*Graph
+	pairs    []edge
+	problems []error
+}
+
+type edge struct{ parent, child int32 }
+
+func (b *builder) refuse(name, include, format string, a ...any) {
+	b.problems = append(b.problems, &DefError{name, include, fmt.Sprintf(format, a...)})
+}
+
+// build numbers the names, which it may sort in place.
+func build(names []string, edges int) *builder {
+	b := &builder{
+		Graph: &Graph{
+			names: names,
+			index: make(map[string]int32, len(names)),
+			words: (len(names) + 63) / 64,
+		},
+		pairs: make([]edge, 0, edges),
+	}
+	for _, n := range names {
+		if value, ok := TypeOf(n); ok && validTypeValue(value) {
+		} else if err := ValidName(n); err != nil {
+			b.refuse(n, "", "%s", strings.TrimPrefix(err.Error(), "privilege: "))
+		}
+	}
+	b.names = inOrder(names)
+	b.shown = make([]uint64, b.words)
+	for i, n := range b.names {
+		if _, hidden := TypeOf(n); !hidden {
+			b.shown[i/64] |= 1 << (i % 64)
+		}
+		if i > 0 && n == b.names[i-1] {
+			b.refuse(n, "", "%s is defined twice", show(n))
+			continue
+		}
+		b.index[n] = int32(i)
+	}
+	return b
+}
+
+// inOrder sorts names. It moves numbers instead of strings, which the garbage collector would have to hear of at each move.
+func inOrder(names []string) []string {
+	if slices.IsSorted(names) {
+		return names
+	}
+	type key struct {
+		start uint64 // the first eight bytes
+		at    int32
+	}
+	keys := make([]key, len(names))
+	for i, n := range names {
+		var first [8]byte
+		copy(first[:], n)
+		keys[i] = key{binary.BigEndian.Uint64(first[:]), int32(i)}
+	}
+	slices.SortFunc(keys, func(a, b key) int {
+		if c := cmp.Compare(a.start, b.start); c != 0 {
+			return c
+		}
+		return strings.Compare(names[a.at], names[b.at])
+	})
+	out := make([]string, len(names))
+	for i, k := range keys {
+		out[i] = names[k.at]
+	}
+	return out
+}
+
+func (b *builder) include(parent int32, child string) {
+	j, ok := b.index[child]
+	name := b.names[parent]
+	switch {
+	case !ok:
+		b.refuse(name, child, "%s includes %s, which is not defined", show(name), show(child))
+	case child == Cron && name != Cron:
+		b.refuse(name, child, "%s includes cron, which is for machines: it cannot be included", show(name))
+	case strings.HasPrefix(child, typePrefix):
+		b.refuse(name, child, "%s includes a user type, which is for people and not for privileges", show(name))
+	default:
+		b.pairs = append(b.pairs, edge{parent, j})
+	}
+}
+
+// finish checks what only the whole graph can show.
+func (b *builder) finish() (*Graph, error) {
+	g := b.Graph
+	counts := make([]int32, len(g.names))
+	for _, p := range b.pairs {
+		counts[p.parent]++
+	}
+	all := make([]int32, len(b.pairs)) // one piece for all
+	g.edges = make([][]int32, len(g.names))
+	for i, n := range counts {
+		g.edges[i], all = all[:0:n], all[n:]
+	}
+	for _, p := range b.pairs {
+		g.edges[p.parent] = append(g.edges[p.parent], p.child)
+	}
+	for i, e := range g.edges {
+		slices.Sort(e)
+		if c := slices.Compact(e); len(c) != len(e) {
+			g.edges[i] = c
+		}
+	}
+	g.order = g.sorted(b.refuse)
+	if len(b.problems) > 0 {
+		return nil, errors.Join(b.problems...)
 	}
 	if len(g.names) <= smallGraph {
 		g.all()
@@ -136,14 +242,27 @@ func NewGraph(defs []Def) (*Graph, error) {
 	if i, ok := g.index[Admin]; ok {
 		for _, n := range g.list(g.row(i)) {
 			if _, _, role := ClientRole(n); role {
-				refuse(Admin, "", "%s: a client's role is granted to people one by one, never through admin", strings.Join(g.path(i, g.index[n]), " includes "))
+				b.refuse(Admin, "", "%s: a client's role is granted to people one by one, never through admin", strings.Join(g.path(i, g.index[n]), " includes "))
 			}
 		}
 	}
-	if len(problems) > 0 {
-		return nil, errors.Join(problems...)
+	if len(b.problems) > 0 {
+		return nil, errors.Join(b.problems...)
 	}
 	return g, nil
+}
+
+// Includes returns what a privilege or a user type's node includes directly, sorted; none if it is not defined. The slice is the caller's.
+func (g *Graph) Includes(name string) []string {
+	i, ok := g.index[name]
+	if !ok {
+		return nil
+	}
+	var out []string
+	for _, j := range g.edges[i] {
+		out = append(out, g.names[j])
+	}
+	return out
 }
 
 // sorted lists every privilege after all it includes, without recursion, as the definitions may be anything. It refuses the

@@ -511,3 +511,73 @@ func TestLargeGraph(t *testing.T) {
 		}
 	}
 }
+
+// TestReadGraph: texts are understood as the definitions they were made of, with the same closures and the same refusals.
+func TestReadGraph(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 9))
+	refused, taken := 0, 0
+	for range 2000 {
+		n := 1 + r.IntN(12)
+		var names, parents, children []string
+		defs := make([]Def, n)
+		for i := range defs {
+			defs[i].Name = []string{"a", "long-name-number-", "x:y"}[r.IntN(3)] + fmt.Sprint(i)
+			if r.IntN(40) == 0 {
+				defs[i].Name = []string{Admin, Cron, "Bad", "type/100"}[r.IntN(4)]
+			}
+			names = append(names, defs[i].Name)
+		}
+		for range r.IntN(20) {
+			i, j := r.IntN(n), r.IntN(n)
+			if r.IntN(8) > 0 {
+				i, j = min(i, j), max(i, j)+1
+			}
+			child := "gone"
+			if j < n {
+				child = defs[j].Name
+			} else if r.IntN(4) > 0 {
+				continue
+			}
+			defs[i].Includes = append(defs[i].Includes, child)
+			parents, children = append(parents, defs[i].Name), append(children, child)
+			if r.IntN(5) == 0 { // whose parent was deleted
+				parents, children = append(parents, "deleted"), append(children, child)
+			}
+		}
+		want, wantErr := NewGraph(defs)
+		got, err := ReadGraph(strings.Join(names, " "), strings.Join(parents, " "), strings.Join(children, " "))
+		if (err == nil) != (wantErr == nil) {
+			t.Fatalf("%v: %v, not %v", defs, err, wantErr)
+		}
+		if err != nil {
+			refused++
+			lines := func(err error) []string { return slices.Sorted(slices.Values(strings.Split(err.Error(), "\n"))) }
+			if !slices.Equal(lines(err), lines(wantErr)) {
+				t.Fatalf("%v: %v, not %v", defs, err, wantErr)
+			}
+			continue
+		}
+		taken++
+		if !slices.Equal(got.Names(), want.Names()) {
+			t.Fatalf("%v: %v, not %v", defs, got.Names(), want.Names())
+		}
+		for _, d := range defs {
+			if g, w := got.Closure(d.Name), want.Closure(d.Name); !slices.Equal(g, w) {
+				t.Fatalf("%v: %s is %v, not %v", defs, d.Name, g, w)
+			}
+			direct := slices.Compact(slices.Sorted(slices.Values(d.Includes)))
+			if g := got.Includes(d.Name); !slices.Equal(g, direct) {
+				t.Fatalf("%v: %s includes %v", defs, d.Name, g)
+			}
+		}
+	}
+	if refused < 100 || taken < 100 {
+		t.Fatal("one side is hardly tried: ", refused, taken)
+	}
+	if _, err := ReadGraph("a b", "a a", "b"); err == nil {
+		t.Error("a parent without a child was taken")
+	}
+	if g, err := ReadGraph("", "", ""); err != nil || len(g.Names()) != 0 {
+		t.Error("nothing is not a graph of nothing: ", err)
+	}
+}
