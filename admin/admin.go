@@ -246,8 +246,6 @@ func refusal(err error) (status int, e templates.FormErrors, ok bool) {
 		return say(http.StatusForbidden, "machine")
 	case errors.Is(err, store.ErrLastAdmin):
 		return say(http.StatusConflict, "last_admin")
-	case errors.Is(err, store.ErrLastPrivilege):
-		return say(http.StatusConflict, "last_privilege")
 	case errors.Is(err, store.ErrBuiltIn):
 		return say(http.StatusConflict, "built_in")
 	case errors.Is(err, rights.ErrInFile):

@@ -313,8 +313,8 @@ func (e *BoundError) Error() string {
 func (e *BoundError) Unwrap() error { return ErrConflict }
 
 // Unassign takes a privilege away, through the same gate, from whichever people gave it. ErrNotFound when it is not held, *BoundError when it
-// comes from a connector's rules or the user type alone, ErrLastAdmin when nobody could administer afterwards, ErrLastPrivilege for the
-// only one a person holds (R76), ErrForbidden for one's own (R12).
+// comes from a connector's rules or the user type alone, ErrLastAdmin when nobody could administer afterwards, ErrForbidden for one's own (R12). Whoever
+// has nothing left counts as user (R7, R76).
 func (s *Store) Unassign(ctx context.Context, actor, userID, priv string) error {
 	return s.Tx(ctx, func(ctx context.Context) error {
 		return s.keepingAdmin(ctx, func(ctx context.Context) error {
@@ -336,7 +336,7 @@ func (s *Store) Unassign(ctx context.Context, actor, userID, priv string) error 
 			var take []Assignment
 			var keep []privilege.Holding
 			var cause error = fmt.Errorf("store: assignment: %w", ErrNotFound)
-			now, left := At(s.now(ctx)), 0
+			now := At(s.now(ctx))
 			for _, a := range list {
 				if a.Privilege == priv && !a.bound() {
 					take = append(take, a)
@@ -346,18 +346,12 @@ func (s *Store) Unassign(ctx context.Context, actor, userID, priv string) error 
 					cause = &BoundError{a.Source, a.SourceRef}
 				}
 				keep = append(keep, a.holding())
-				if a.inForce(now) {
-					left++
-				}
 			}
 			if err := s.allow(ctx, m, actor, privilege.EditUserPrivilege, l, keep, m.Graph.Closure(priv)); err != nil {
 				return err
 			}
-			switch {
-			case len(take) == 0:
+			if len(take) == 0 {
 				return cause
-			case left == 0:
-				return fmt.Errorf("store: %w", ErrLastPrivilege)
 			}
 			for _, a := range take {
 				n, err := s.exec(ctx, endAssignment, now, actor, a.ID)
@@ -372,10 +366,6 @@ func (s *Store) Unassign(ctx context.Context, actor, userID, priv string) error 
 
 func (a *Assignment) holding() privilege.Holding {
 	return privilege.Holding{Privilege: a.Privilege, From: a.From.Time, Until: a.Until.Time}
-}
-
-func (a *Assignment) inForce(now Time) bool {
-	return !now.Before(a.From.Time) && (a.Until.IsZero() || now.Before(a.Until.Time))
 }
 
 const assignments = `SELECT ` + assignmentColumns + ` FROM assignments WHERE user_id = ? ORDER BY created_at, id`

@@ -34,8 +34,6 @@ var (
 	ErrLastAdmin = errors.New("last administrator")
 	// ErrLastWayIn: a person could not sign in any more.
 	ErrLastWayIn = errors.New("the last way to sign in stays")
-	// ErrLastPrivilege: the set of a person's privileges may not be emptied (R76). It is an ErrConflict.
-	ErrLastPrivilege = fmt.Errorf("the last privilege of a person stays: %w", ErrConflict)
 	// ErrForbidden: the assignment gate refused (security.md G1).
 	ErrForbidden = errors.New("not allowed to confer this privilege")
 	// ErrBuiltIn: a privilege that stays (R75). It is an ErrForbidden.

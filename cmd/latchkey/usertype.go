@@ -87,8 +87,6 @@ type, and what another privilege includes with that one.`,
 					switch err := c.Store.Unassign(ctx, actor, u.ID, p); {
 					case errors.Is(err, store.ErrLastAdmin):
 						return lastAdmin(u)
-					case errors.Is(err, store.ErrLastPrivilege):
-						return fmt.Errorf("%s is the last privilege of %s, and nobody can have none; give another one first, or disable the account", p, u.Name())
 					case errors.As(err, &bound), errors.Is(err, store.ErrNotFound):
 						return heldOtherwise(ctx, c, u, p)
 					case err != nil:

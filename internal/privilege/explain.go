@@ -35,7 +35,7 @@ func (g *Graph) Explain(holdings []Source, now time.Time, target string) []Deriv
 		if !ok || !h.inForce(now) {
 			continue
 		}
-		some = true
+		some = some || g.any(g.row(i))
 		if defined && g.reaches(i, t) {
 			out = append(out, Derivation{Source: h, Path: g.path(i, t)})
 		}

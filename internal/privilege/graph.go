@@ -469,21 +469,30 @@ func (g *Graph) Closure(names ...string) []string {
 	return g.list(sum)
 }
 
-// Effective returns the sorted closure of what is in force at now; a person without any holds "user" (R7), and what is not
-// defined (any more) counts as nothing. The slice is the caller's.
+// Effective returns the sorted closure of what is in force at now; a person without any holds "user" (R7), also one whose user type brings nothing, and
+// what is not defined (any more) counts as nothing. The slice is the caller's.
 func (g *Graph) Effective(hs []Holding, now time.Time) []string {
 	var few [4]uint64
 	sum := g.scratch(&few)
-	some := false
 	for i := range hs {
-		if hs[i].inForce(now) && g.add(sum, hs[i].Privilege) {
-			some = true
+		if hs[i].inForce(now) {
+			g.add(sum, hs[i].Privilege)
 		}
 	}
-	if !some && !g.add(sum, User) {
+	if !g.any(sum) && !g.add(sum, User) {
 		return []string{User}
 	}
 	return g.list(sum)
+}
+
+// any says whether a privilege is in a row: the node of a user type is none.
+func (g *Graph) any(row []uint64) bool {
+	for at, w := range row {
+		if w&g.shown[at] != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // CanAsk says whether a privilege is one that people may be let ask for: cron is for machines, and who administers is chosen, so nothing

@@ -149,8 +149,15 @@ func TestTypeNodes(t *testing.T) {
 	if got := g.Effective(hs, at(0)); !slices.Equal(got, []string{"customer", "staff"}) {
 		t.Errorf("effective %v", got)
 	}
-	if got := g.Effective([]Holding{{Privilege: TypeNode("000")}}, at(0)); len(got) > 0 {
-		t.Errorf("anonymous holds %v", got)
+	bare := Holding{Privilege: TypeNode("000")}
+	if got := g.Effective([]Holding{bare}, at(0)); !slices.Equal(got, []string{User}) { // R7: nobody is without any
+		t.Errorf("whose type brings nothing holds %v", got)
+	}
+	if ds := g.Explain([]Source{{Holding: bare}}, at(0), User); len(ds) != 1 || !ds[0].Default {
+		t.Errorf("why: %+v", ds)
+	}
+	if ds := g.Explain([]Source{{Holding: bare}, {Holding: Holding{Privilege: "customer"}}}, at(0), User); len(ds) != 0 {
+		t.Errorf("a customer: %+v", ds)
 	}
 	if slices.Contains(g.Names(), TypeNode("500")) || !g.Has(TypeNode("500")) {
 		t.Error("names")

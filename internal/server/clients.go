@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/latchkey-idp/latchkey/internal/config"
+	"github.com/latchkey-idp/latchkey/internal/privilege"
 	"github.com/latchkey-idp/latchkey/provider"
 	"github.com/latchkey-idp/latchkey/store"
 )
@@ -234,10 +235,14 @@ func syncRights(ctx context.Context, st *store.Store, c *config.Config) error {
 		if errors.Is(err, store.ErrLastAdmin) {
 			return configError(c, path, errors.New("nobody could administer Latchkey afterwards"))
 		}
-		return err
+		var def *privilege.DefError
+		if errors.As(err, &def) {
+			return unreadable(err)
+		}
+		return fmt.Errorf("server: user types: %w", err)
 	}
 	if err := st.SetUserTypes(ctx, actorSystem, c.Types()); err != nil {
-		return bad("user_types", fmt.Errorf("server: user types: %w", err))
+		return bad("user_types", err)
 	}
 	if err := st.SetPowers(ctx, actorSystem, c.Permissions); err != nil {
 		return fmt.Errorf("server: permissions: %w", err)
@@ -250,6 +255,11 @@ func syncRights(ctx context.Context, st *store.Store, c *config.Config) error {
 		return fmt.Errorf("server: delegations: %w", err)
 	}
 	return nil
+}
+
+// unreadable is of definitions that are missing or make no sense, whoever made them so (R89).
+func unreadable(err error) error {
+	return fmt.Errorf("server: who may do what cannot be read: %w", err)
 }
 
 func sameNames(a, b []string) bool {

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/latchkey-idp/latchkey/internal/config"
@@ -105,7 +104,7 @@ func apply(ctx context.Context, st *store.Store, c *config.Config) error {
 			}
 			// Definitions that are missing or cannot be read stop the start, whoever made them so (R89).
 			if _, err := st.Model(ctx); err != nil {
-				return fmt.Errorf("server: who may do what cannot be read: %w", err)
+				return unreadable(err)
 			}
 			return nil
 		})
