@@ -183,7 +183,7 @@ func TestRaceOutbox(t *testing.T) {
 			got := map[string]int{}
 			together(8, func(i int) error {
 				for range 50 {
-					list, err := stores[i%2].LeaseMessages(t.Context(), 5, time.Hour)
+					list, err := stores[i%2].LeaseMessages(t.Context(), 5, time.Hour, store.KindMail)
 					if err != nil {
 						t.Error(err)
 					}
