@@ -139,7 +139,9 @@ type Switch struct {
 // SwitchSMS stops text messages.
 const SwitchSMS = "sms"
 
-const switchByName = `SELECT name, off_at, off_by, reason FROM switches WHERE name = ?`
+const switchColumns = "name, off_at, off_by, reason"
+
+const switchByName = `SELECT ` + switchColumns + ` FROM switches WHERE name = ?`
 
 // Switch reads one, from the database each time.
 func (s *Store) Switch(ctx context.Context, name string) (*Switch, error) {
