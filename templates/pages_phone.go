@@ -92,7 +92,7 @@ func (*PhoneCodePage) file() string { return "phone_code.html" }
 // Inputs are the form's fields in order.
 func (p *PhoneCodePage) Inputs() []Input {
 	return []Input{p.input(Input{ID: "phone-code", Name: "code", Type: "text", Label: p.T("phone.code"), Hint: p.T("phone.code_hint", "Count", p.Digits),
-		Autocomplete: "one-time-code", Mode: "numeric", Keys: "go", Plain: true, Focus: !p.Failed()}, &p.FormErrors)}
+		Autocomplete: "one-time-code", Mode: "numeric", Keys: "go", Plain: true, OTP: true, Focus: !p.Failed()}, &p.FormErrors)}
 }
 
 // Summary of what is wrong.

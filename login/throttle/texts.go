@@ -27,6 +27,7 @@ type Text struct {
 	Number, Prefix, Country, Client string // Client "" = no application
 	IP                              netip.Addr
 	Nobody                          bool // the number is nobody's: it is served from a share of its own
+	Notice                          bool // it holds no code that could come back
 	Empty                           bool // nothing will be sent: it counts against number, address, prefix and client all the same (security.md F8)
 }
 
@@ -52,26 +53,26 @@ const (
 func (l *Limiter) Allow(ctx context.Context, n Texts, t Text) (Allowance, error) {
 	const hour, day = time.Hour, 24 * time.Hour
 	cost := n.Price(t.Country)
-	a := Allowance{Empty: t.Empty}
-	if t.Nobody && !t.Empty {
-		// Those who have an account are not to pay for an attack by those who have none. Whose share is used up sees what everybody sees.
-		a.Empty = n.Newcomers < cost
-		if !a.Empty {
-			over, err := l.store.Reserve(ctx, []store.Budget{{Key: KeyNewcomer, Window: day, MaxSpent: n.Newcomers, Cost: cost}})
-			if err != nil {
-				return a, fmt.Errorf("throttle: %w", err)
-			}
-			a.Empty = over != nil
-		}
+	var a Allowance
+	// Those who have an account are not to pay for an attack by those who have none. Whose share is used up sees what everybody sees, and all are
+	// asked for it, so that the time does not tell.
+	over, err := l.store.Reserve(ctx, []store.Budget{{Key: KeyNewcomer, Window: day, MaxSpent: max(n.Newcomers, 1), Cost: cost, Free: !t.Nobody || t.Empty}})
+	if err != nil {
+		return a, fmt.Errorf("throttle: %w", err)
 	}
+	a.Empty = t.Empty || t.Nobody && over != nil
 	client := t.Client
 	if client == "" {
 		client = "none"
 	}
+	unanswered := n.Unanswered
+	if t.Notice { // nobody answers it
+		unanswered = 0
+	}
 	list := []store.Budget{
 		{Key: KeyDay, Window: day, MaxSpent: n.PerDay, Cost: cost, Free: a.Empty},
 		{Key: KeyCountry + t.Country, Window: day, Max: n.CountryDay, Free: a.Empty},
-		{Key: KeyPrefix + t.Prefix, Window: day, Max: n.PrefixDay, Floor: n.Unanswered, Share: Answered},
+		{Key: KeyPrefix + t.Prefix, Window: day, Max: n.PrefixDay, Floor: unanswered, Share: Answered},
 		{Key: l.mac("sms-gap", t.Number), Window: n.Gap, Max: 1},
 		{Key: l.mac("sms-hour", t.Number), Window: hour, Max: n.NumberHour},
 		{Key: l.mac("sms-day", t.Number), Window: day, Max: n.NumberDay},
@@ -82,7 +83,7 @@ func (l *Limiter) Allow(ctx context.Context, n Texts, t Text) (Allowance, error)
 	for i, name := range []string{"money", "country", "prefix", "number", "number", "number", "address", "client"} {
 		limits[list[i].Key] = name
 	}
-	over, err := l.store.Reserve(ctx, list)
+	over, err = l.store.Reserve(ctx, list)
 	switch {
 	case err != nil:
 		return a, fmt.Errorf("throttle: %w", err)
