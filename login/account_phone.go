@@ -210,7 +210,7 @@ func (l *Login) noticeNumber(ctx context.Context, number, lang string) error {
 }
 
 func (l *Login) enqueueNotice(ctx context.Context, number, region, text string) error {
-	a, err := l.limiter.Allow(ctx, l.phone.Limits, throttle.Text{Number: "notice:" + number, Prefix: "notice", Country: region, IP: web.ClientIP(ctx), Notice: true})
+	a, err := l.limiter.Allow(ctx, l.phone.Limits, throttle.Text{Number: "notice:" + number, Prefix: phone.Prefix(number), Country: region, IP: web.ClientIP(ctx)})
 	if err != nil || a.Limit != "" {
 		return err
 	}

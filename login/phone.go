@@ -107,6 +107,7 @@ type dialled struct {
 type hidden struct {
 	Empty  bool `json:"e,omitempty"` // nothing was sent, and no code is right
 	Verify bool `json:"v,omitempty"` // the code is Twilio's
+	Nobody bool `json:"n,omitempty"` // it was asked for a number that nobody had, or for an account that has another
 }
 
 const sealedPhone = "mail_codes.phone." // and the attempt's hash

@@ -68,19 +68,23 @@ func (l *Login) text(w http.ResponseWriter, r *http.Request, d *dialling) (texte
 			out = texted{key: "phone.error_unavailable"}
 			return errNoText
 		}
-		holder, nobody, err := l.reaches(ctx, &next)
+		holder, err := l.reaches(ctx, &next)
 		if err != nil {
 			return err
 		}
 		a, err := l.limiter.Allow(ctx, l.phone.Limits, throttle.Text{
-			Number: d.said.Number, Prefix: phone.Prefix(d.said.Number), Country: d.said.Region, Client: d.p.clientID(), IP: ip,
-			Nobody: nobody, Empty: next.hidden.Empty,
+			Number: d.said.Number, Prefix: phone.Prefix(d.said.Number), Country: d.said.Region, Client: d.p.clientID(), IP: ip, Device: browser,
+			Nobody: next.hidden.Nobody, Empty: next.hidden.Empty,
 		})
 		if err != nil {
 			return err
 		}
 		if a.Limit != "" {
 			out = l.limited(a)
+			return errNoText
+		}
+		if d.current != nil && a.Empty { // whoever is signed in may know: it says nothing about anybody's account
+			out = texted{key: map[string]string{"prefix": "phone.error_paused", "share": "phone.error_unavailable"}[a.Why]}
 			return errNoText
 		}
 		if a.Alarm {
@@ -105,21 +109,22 @@ func (l *Login) text(w http.ResponseWriter, r *http.Request, d *dialling) (texte
 
 // reaches says whose number it is, and decides before the first message whether any will be sent: to people who may come in, to somebody new where
 // that makes an account, and to whoever is signed in.
-func (l *Login) reaches(ctx context.Context, d *dialling) (holder string, nobody bool, err error) {
+func (l *Login) reaches(ctx context.Context, d *dialling) (holder string, err error) {
 	u, err := l.store.UserByPhone(ctx, d.said.Number)
 	switch {
 	case err == nil:
 		holder = u.ID
 	case !errors.Is(err, store.ErrNotFound):
-		return "", false, err
+		return "", err
 	}
 	if d.handle == "" {
+		d.hidden.Nobody = d.current != nil || u == nil
 		d.hidden.Empty = d.current == nil && (u == nil && !l.phoneMakes(d.p) || u != nil && !u.Active(l.now()))
 		if l.phone.Twilio != nil {
 			_, d.hidden.Verify = l.phone.Twilio.Serves(d.said.Region)
 		}
 	}
-	return holder, u == nil, nil
+	return holder, nil
 }
 
 // enqueueCode writes attempt, code and message. empty = nothing is sent, and no code will be right.
@@ -207,8 +212,6 @@ func (l *Login) limited(a throttle.Allowance) texted {
 		return texted{"phone.error_wait", map[string]any{"Seconds": seconds}, a.Wait}
 	case a.Limit == "number", a.Limit == "address", a.Limit == "client":
 		return texted{"phone.error_too_many", map[string]any{"Minutes": mins}, a.Wait}
-	case a.Limit == "prefix":
-		return texted{"phone.error_paused", nil, a.Wait}
 	}
 	return texted{"phone.error_unavailable", nil, a.Wait}
 }
@@ -332,7 +335,7 @@ func (l *Login) enterPhoneCode(w http.ResponseWriter, r *http.Request, d *dialli
 		return wrong("phone.error_required", nil)
 	}
 	// Each code has its tries, and the number has them over all codes, browsers and processes (security.md F10); both are paid before the comparison.
-	try := throttle.Attempt{Account: "code:" + d.said.Number, IP: web.ClientIP(ctx)}
+	try := throttle.CodeTry(d.said.Number, web.ClientIP(ctx), l.sessions.FlowBinding(r))
 	wait, err := l.limiter.Check(ctx, try)
 	switch {
 	case err != nil:

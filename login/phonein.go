@@ -116,6 +116,9 @@ func (l *Login) usePhoneCode(ctx context.Context, d *dialling) error {
 	if _, err := l.store.UseAttempt(ctx, d.row.StateHash, d.row.BrowserHash); err != nil {
 		return err
 	}
+	if !d.hidden.Nobody {
+		return nil
+	}
 	return l.limiter.CameBack(ctx, phone.Prefix(d.said.Number))
 }
 
@@ -296,14 +299,16 @@ func (l *Login) newPhoneAccount(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if may, err := l.mayLeaveNumber(r.Context(), partial, p); err != nil {
-		return wrap("number that passed on", err)
-	} else if !may {
-		return startOver(p, &web.Error{Status: http.StatusForbidden, Key: "error.phone_closed", Code: "phone_closed"})
-	}
 	var s settled
 	err = l.store.Tx(r.Context(), func(ctx context.Context) error {
 		r := r.WithContext(ctx)
+		s = settled{}
+		if may, err := l.mayLeaveNumber(ctx, partial, p); err != nil {
+			return err
+		} else if !may {
+			s.page = &web.Error{Status: http.StatusForbidden, Key: "error.phone_closed", Code: "phone_closed", RestartURL: chooseURL(p)}
+			return nil
+		}
 		if err := l.store.EndPartial(ctx, partial.ID); err != nil {
 			return err
 		}

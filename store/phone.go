@@ -57,7 +57,7 @@ func (s *Store) ProvePhone(ctx context.Context, userID, phone string) error {
 
 // SetPhone gives a person's account a number that was just proven, or takes it away with "". Another account that had it loses it: a number
 // is one person's, and this one has it now (security.md F12). before is the number the account had, from the id of the account that lost the
-// new one, "" = nobody. Audited on both.
+// new one, "" = nobody. Half-finished sign-ins by the number before are over. Audited on both.
 func (s *Store) SetPhone(ctx context.Context, actor, userID, phone string) (before, from string, err error) {
 	if phone != "" && !isE164(phone) {
 		return "", "", invalid("phone", "not E.164")
@@ -92,6 +92,9 @@ func (s *Store) SetPhone(ctx context.Context, actor, userID, phone string) (befo
 			if err := changed(n, err, errNotFound("user")); err != nil {
 				return err
 			}
+			if _, err := s.exec(ctx, endPartialsBy, userID, WayPhone); err != nil {
+				return err
+			}
 			changedAt := now
 			if before == phone {
 				changedAt = Time{}
@@ -112,6 +115,10 @@ func (s *Store) SetPhone(ctx context.Context, actor, userID, phone string) (befo
 func (s *Store) dropPhone(ctx context.Context, userID string) error {
 	n, err := s.exec(ctx, setPhone, "", Time{}, At(s.now(ctx)), userID)
 	if err := changed(n, err, errNotFound("user")); err != nil {
+		return err
+	}
+	// A half-finished sign-in rests on the number that was; it must not be finished with another.
+	if _, err := s.exec(ctx, endPartialsBy, userID, WayPhone); err != nil {
 		return err
 	}
 	_, err = s.exec(ctx, deletePhoneProof, userID)

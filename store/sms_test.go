@@ -171,8 +171,20 @@ func TestPhone(t *testing.T) {
 		}
 		is(t, s.ProvePhone(ctx, ada.ID, two), store.ErrConflict, "not hers")
 		is(t, s.ProvePhone(ctx, bob.ID, ""), store.ErrConflict, "no number")
+		half := func(u *store.User, id, connector string) {
+			t.Helper()
+			must(t, s.CreatePartial(ctx, &store.Partial{ID: id, UserID: u.ID, Connector: connector, Owes: "x", ExpiresAt: c.In(time.Minute)}))
+		}
+		half(ada, "phone", store.WayPhone)
+		half(ada, "other", "password")
 		before, from, err = s.SetPhone(ctx, bob.ID, bob.ID, one)
 		must(t, err)
+		if _, _, err := s.Partial(ctx, "phone"); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("a sign-in with the number before can be finished: %v", err)
+		}
+		if _, _, err := s.Partial(ctx, "other"); err != nil {
+			t.Error(err)
+		}
 		if u, err := s.User(ctx, ada.ID); err != nil || from != ada.ID || u.Phone != "" || !u.PhoneVerifiedAt.IsZero() {
 			t.Errorf("%q %q %+v %v", before, from, u, err)
 		}

@@ -55,6 +55,14 @@ With --remove take it away.`,
 				a.printf("The number of %s counts as confirmed today.\n", u.ID)
 			default:
 				err := c.Store.Tx(ctx, func(ctx context.Context) error {
+					if u.Phone != "" { // with what hangs on it
+						if _, _, err := c.Store.SetPhone(ctx, actor, u.ID, ""); err != nil {
+							return err
+						}
+						if u, err = c.Store.User(ctx, u.ID); err != nil {
+							return err
+						}
+					}
 					u.Phone, u.PhoneVerifiedAt = list[1], store.Time{}
 					if err := c.Store.UpdateUser(ctx, u); err != nil {
 						return err

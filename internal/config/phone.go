@@ -39,15 +39,16 @@ type Phone struct {
 	Spend PhoneSpend `yaml:"spend"`
 }
 
-// PhoneLimits bound messages, over all processes together. Beyond one, people are told to wait or to sign in another way.
+// PhoneLimits bound messages, over all processes together. Beyond one, people are told to wait or to sign in another way; beyond those of numbers
+// nobody has, nothing is sent and nobody is told.
 type PhoneLimits struct {
 	// NumberHour is for one number in an hour, 1 to 20.
 	NumberHour int `yaml:"number_hour"`
 	// NumberDay is for one number in a day, number_hour to 100.
 	NumberDay int `yaml:"number_day"`
-	// PrefixDay is for the ten thousand numbers that differ in the last four digits, in a day, 1 to 100000.
+	// PrefixDay is for those of the ten thousand numbers that differ in the last four digits which nobody has, in a day, 1 to 100000.
 	PrefixDay int `yaml:"prefix_day"`
-	// PrefixUnanswered is after how many messages in a day such numbers are paused unless one code in five came back, 1 to 1000.
+	// PrefixUnanswered is after how many of these in a day they are paused unless one code in five came back, 1 to 1000.
 	PrefixUnanswered int `yaml:"prefix_unanswered"`
 	// AddressHour is for one network address (/24, /56) in an hour, 1 to 10000.
 	AddressHour int `yaml:"address_hour"`
@@ -139,7 +140,7 @@ func defaultPhone() Phone {
 	const day = 24 * time.Hour
 	return Phone{
 		Registration: "invite", CodeDigits: 6, CodeTTL: 3 * time.Minute, ResendAfter: 30 * time.Second, ProveAgainAfter: 180 * day, ChangeCooldown: day,
-		Limits: PhoneLimits{NumberHour: 3, NumberDay: 10, PrefixDay: 50, PrefixUnanswered: 10, AddressHour: 10, ClientHour: 500, CountryDay: 1000},
+		Limits: PhoneLimits{NumberHour: 3, NumberDay: 10, PrefixDay: 50, PrefixUnanswered: 10, AddressHour: 30, ClientHour: 500, CountryDay: 1000},
 		Spend:  PhoneSpend{Currency: "USD", Price: "0.10", PerDay: "20", AlarmPercent: 80, NewcomersPercent: 50},
 	}
 }

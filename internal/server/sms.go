@@ -182,9 +182,6 @@ func (c *Console) SMSStatus(ctx context.Context) (*SMSStatus, error) {
 		return nil, err
 	}
 	for _, b := range out.Prefixes {
-		if b.Key == throttle.KeyPrefix+"notice" { // words to the numbers that accounts gave up
-			continue
-		}
 		if b.N >= limits.PrefixDay || b.N >= limits.Unanswered && b.Good*throttle.Answered < b.N {
 			out.Paused = append(out.Paused, strings.TrimPrefix(b.Key, throttle.KeyPrefix))
 		}
