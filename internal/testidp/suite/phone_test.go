@@ -221,7 +221,7 @@ func TestPhone_Numbers(t *testing.T) {
 func TestSec_F13_PhoneCodeIsBound(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, engine string) {
-		idp, fake := withSMS(t, testidp.Options{Engine: engine}, func(p *config.Phone) { p.ResendAfter = 10 * time.Millisecond })
+		idp, fake := withSMS(t, testidp.Options{Engine: engine}, func(p *config.Phone) { p.ResendAfter = time.Millisecond })
 		idp.User(testidp.Person{Email: "ada@example.com", Phone: adaNumber})
 		a, eve := idp.Browser(), idp.Browser()
 		mine := dial(a, a.Get(idp.Issuer+"/login"), adaNumber).Want(200, "phone-code-title")
@@ -250,7 +250,7 @@ func TestSec_F13_PhoneCodeIsBound(t *testing.T) {
 func TestSec_F10_PhoneBruteForce(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, engine string) {
-		idp, fake := withSMS(t, testidp.Options{Engine: engine}, func(p *config.Phone) { p.ResendAfter = 10 * time.Millisecond })
+		idp, fake := withSMS(t, testidp.Options{Engine: engine}, func(p *config.Phone) { p.ResendAfter = time.Millisecond })
 		idp.User(testidp.Person{Email: "ada@example.com", Phone: adaNumber})
 		var mu sync.Mutex
 		looked := 0
@@ -432,7 +432,7 @@ func TestSec_F11_SMSPump(t *testing.T) {
 func TestSec_F6_PhoneOwnerKeepsTheirLane(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, engine string) {
-		idp, fake := withSMS(t, testidp.Options{Engine: engine}, func(p *config.Phone) { p.ResendAfter = 10 * time.Millisecond })
+		idp, fake := withSMS(t, testidp.Options{Engine: engine}, func(p *config.Phone) { p.ResendAfter = time.Millisecond })
 		idp.User(testidp.Person{Email: "ada@example.com", Phone: adaNumber})
 		ada := idp.Browser()
 		page := dial(ada, ada.Get(idp.Issuer+"/login"), adaNumber).Want(200, "phone-code-title")
@@ -484,7 +484,7 @@ func TestSec_F11_HardStop(t *testing.T) {
 func TestSec_F11_Switch(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, engine string) {
-		idp, fake := withSMS(t, testidp.Options{Engine: engine}, func(p *config.Phone) { p.ResendAfter = 10 * time.Millisecond })
+		idp, fake := withSMS(t, testidp.Options{Engine: engine}, func(p *config.Phone) { p.ResendAfter = time.Millisecond })
 		ctx := context.Background()
 		idp.User(testidp.Person{Email: "ada@example.com", Phone: adaNumber})
 		down := true
@@ -522,7 +522,7 @@ func TestSec_F11_Switch(t *testing.T) {
 func TestSec_J9_TwilioTrouble(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, engine string) {
-		idp, fake := withSMS(t, testidp.Options{Engine: engine}, func(p *config.Phone) { p.Registration, p.ResendAfter = "open", 10*time.Millisecond })
+		idp, fake := withSMS(t, testidp.Options{Engine: engine}, func(p *config.Phone) { p.Registration, p.ResendAfter = "open", time.Millisecond })
 		ask := func(number string) (*testidp.Browser, *testidp.Page) {
 			b := idp.Browser()
 			return b, dial(b, b.Get(idp.Issuer+"/login"), number).Want(200, "phone-code-title")
@@ -594,7 +594,7 @@ func TestStory_PhoneVerify(t *testing.T) {
 	each(t, func(t *testing.T, engine string) {
 		idp, fake := withSMS(t, testidp.Options{Engine: engine, Config: func(c *config.Config) {
 			c.Twilio[0].From, c.Twilio[0].VerifyServiceSID, c.Twilio[0].StatusNotices = "", twiliotest.VerifySID, false
-		}}, func(p *config.Phone) { p.ResendAfter = 10 * time.Millisecond })
+		}}, func(p *config.Phone) { p.ResendAfter = time.Millisecond })
 		idp.User(testidp.Person{Email: "ada@example.com", Phone: adaNumber})
 		b := idp.Browser()
 		page := dial(b, b.Get(idp.Issuer+"/login"), adaNumber).Want(200, "phone-code-title")
