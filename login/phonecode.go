@@ -255,8 +255,11 @@ func (l *Login) phoneCodePage(w http.ResponseWriter, r *http.Request, d *diallin
 	case errors.Is(err, store.ErrNotFound):
 	case err != nil:
 		return nil, err
-	case m.Recipient != "" && (!m.FailedAt.IsZero() && m.LastError != "" || m.Status == "undelivered" || m.Status == "failed"):
+	case m.Recipient == "":
+	case m.Status == "undelivered", m.Status == "failed", !m.FailedAt.IsZero() && m.ErrorCode != 0:
 		page.Notice = undelivered(m.ErrorCode)
+	case !m.FailedAt.IsZero(): // it ran out, was stopped, or nobody knows
+		page.Notice = "phone.error_unavailable"
 	}
 	return page, nil
 }

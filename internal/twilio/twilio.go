@@ -151,12 +151,12 @@ func (c *Client) Serves(country string) (ok, verify bool) {
 	return a != nil, a != nil && a.VerifyService != ""
 }
 
-var errNoAccount = &Error{Fate: Refused, Words: "no account serves this country"}
+var errNoAccount = &Error{Fate: Refused, Words: "no account sends there"}
 
 // Send hands a message over. Any error is an *Error.
 func (c *Client) Send(ctx context.Context, m SMS) error {
 	a := c.account(m.Country)
-	if a == nil {
+	if a == nil || a.From == "" && a.MessagingService == "" { // Verify sends its codes and nothing else
 		return errNoAccount
 	}
 	k := c.begin(ctx, a)

@@ -145,6 +145,10 @@ func TestVerify(t *testing.T) {
 			t.Errorf("%s: %v %v", code, got, err)
 		}
 	}
+	var none *twilio.Error
+	if err := client.Send(t.Context(), message()); !errors.As(err, &none) || none.Fate != twilio.Refused {
+		t.Errorf("a text without a sender: %v", err)
+	}
 	check("123456", false, twilio.ErrGone)
 	start := func() string {
 		t.Helper()

@@ -528,8 +528,11 @@ func TestSec_J9_TwilioTrouble(t *testing.T) {
 			return b, dial(b, b.Get(idp.Issuer+"/login"), number).Want(200, "phone-code-title")
 		}
 		fake.Fail(func(string, int) *twiliotest.Fault { return &twiliotest.Fault{Hang: true} })
-		ask(adaNumber)
+		first, at := ask(adaNumber)
 		testidp.Within(t, waitLong, "the end of the message", func() bool { return !idp.Outbox()[0].FailedAt.IsZero() })
+		if got := first.Get(at.URL.String()); !strings.Contains(got.Text("phone-code-notice"), "right now") {
+			t.Errorf("%q", got.Text("phone-code-notice"))
+		}
 		tries := 0
 		fake.Fail(func(to string, _ int) *twiliotest.Fault {
 			if tries++; tries == 1 {
