@@ -194,6 +194,42 @@ func TestSec_F8_PhoneEnumeration(t *testing.T) {
 	})
 }
 
+// TestSec_F8_PhoneSameStatements: known, unknown and disabled numbers cost the database the same, so that the time says nothing either.
+func TestSec_F8_PhoneSameStatements(t *testing.T) {
+	for _, registration := range []string{"invite", "open"} {
+		synctest.Test(t, func(t *testing.T) {
+			idp := testidp.StartBubble(t, testidp.Options{Demo: true, Config: func(c *config.Config) { phoneOn(c, func(p *config.Phone) { p.Registration = registration }) }})
+			idp.User(testidp.Person{Email: "ada@example.com", Phone: adaNumber})
+			bob := idp.User(testidp.Person{Email: "bob@example.com", Phone: bobNumber})
+			if err := idp.Store.DisableUser(context.Background(), "cli", bob.ID, "gone"); err != nil {
+				t.Fatal(err)
+			}
+			var costs []string
+			for _, number := range []string{"+4915123456782", adaNumber, bobNumber, "+4915123456781"} { // the first one fills the caches
+				b := idp.Browser()
+				page := b.Get(idp.Issuer + "/login/phone")
+				before := idp.Store.Counts()
+				page = b.Submit(page, "phone-submit", map[string]string{"phone-number": number}).Want(200, "phone-code-title")
+				asked := idp.Store.Counts()
+				enter(b, page, "000000").Want(422, "phone-code-title")
+				tried := idp.Store.Counts()
+				time.Sleep(time.Minute)
+				b.Submit(page, "phone-resend", nil).Want(200, "phone-code-title")
+				again := idp.Store.Counts()
+				minus := func(a, z store.Counts) string {
+					return fmt.Sprint(a.Reads-z.Reads, " ", a.Writes-z.Writes, " ", a.Transactions-z.Transactions, "; ")
+				}
+				costs = append(costs, minus(asked, before)+minus(tried, asked)+minus(again, tried))
+			}
+			for _, c := range costs[2:] {
+				if c != costs[1] {
+					t.Errorf("%s: reads, writes and transactions: %q", registration, costs)
+				}
+			}
+		})
+	}
+}
+
 // TestPhone_Numbers: what is wrong with a number is said, and depends on nothing else.
 func TestPhone_Numbers(t *testing.T) {
 	t.Parallel()
