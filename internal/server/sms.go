@@ -69,8 +69,8 @@ func (s *Server) sendText(ctx context.Context, m store.Message) error {
 	}
 	s.metrics.texts.WithLabelValues(map[twilio.Fate]string{twilio.NotSent: "not_sent", twilio.Refused: "refused", twilio.Unclear: "unclear"}[e.Fate]).Inc()
 	words := e.Words
-	if e.Fate == twilio.Unclear {
-		words = "no answer, it may have gone out: " + words
+	if e.Code == 0 {
+		words = strings.TrimPrefix(e.Error(), "twilio: ") // goes to the log too
 	}
 	return &notify.Error{Stage: "twilio", Code: e.Code, Permanent: e.Fate != twilio.NotSent, After: e.After, Words: words}
 }

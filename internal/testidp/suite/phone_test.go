@@ -3,6 +3,7 @@ package suite
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/config"
+	"github.com/latchkey-idp/latchkey/internal/server"
 	"github.com/latchkey-idp/latchkey/internal/testidp"
 	"github.com/latchkey-idp/latchkey/internal/twilio/twiliotest"
 	"github.com/latchkey-idp/latchkey/login/throttle"
@@ -592,6 +594,60 @@ func TestSec_J9_TwilioTrouble(t *testing.T) {
 			t.Errorf("%q", got.Text("phone-code-notice"))
 		}
 	})
+}
+
+// sink keeps a log.
+type sink struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (s *sink) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *sink) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// TestSec_R46_NothingInTheLog: neither codes nor numbers, whatever goes wrong and at the loudest level.
+func TestSec_R46_NothingInTheLog(t *testing.T) {
+	t.Parallel()
+	kept := new(sink)
+	idp, fake := withSMS(t, testidp.Options{Server: server.Options{Logger: slog.New(slog.NewTextHandler(kept, &slog.HandlerOptions{Level: slog.LevelDebug}))}},
+		func(p *config.Phone) {
+			p.Registration, p.ResendAfter, p.Spend.PerDay, p.Spend.AlarmPercent, p.Spend.NewcomersPercent = "open", time.Millisecond, "1", 10, 100
+		})
+	var codes []string
+	for i, fault := range []*twiliotest.Fault{nil, {Status: 400, Code: 21211}, {Status: 503}, {Hang: true}, {Status: 401, Code: 20003}} {
+		fake.Fail(func(string, int) *twiliotest.Fault { return fault })
+		number := fmt.Sprintf("+49151%d3456789", i)
+		b := idp.Browser()
+		page := dial(b, b.Get(idp.Issuer+"/login"), number).Want(200, "phone-code-title")
+		enter(b, page, "987654").Want(422, "phone-code-title")
+		if fault == nil {
+			code := codeIn(t, received(t, fake, number, 1).Body)
+			codes = append(codes, code)
+			enter(b, page, code).Want(200, "account-title")
+			continue
+		}
+		testidp.Within(t, waitLong, "its end", func() bool { m := idp.Outbox()[0]; return !m.FailedAt.IsZero() || m.LastError != "" })
+	}
+	text := kept.String()
+	for _, word := range append(codes, "+49151", "49151", "987654", twiliotest.AuthToken, "code by") {
+		if strings.Contains(text, word) {
+			t.Errorf("the log has %s: %s", word, regexp.MustCompile(`.*`+regexp.QuoteMeta(word)+`.*`).FindString(text))
+		}
+	}
+	for _, word := range []string{"only the operator can repair", "nearly used up", "message given up"} {
+		if !strings.Contains(text, word) {
+			t.Errorf("the log lacks: %s", word)
+		}
+	}
 }
 
 // TestSec_R51_StatusNotices: what Twilio signs is believed once, and nothing else.
