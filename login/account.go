@@ -52,6 +52,9 @@ func (l *Login) account(w http.ResponseWriter, r *http.Request) error {
 	if len(l.upstreams) > 0 {
 		page.ConnectionsURL = connectionsPath
 	}
+	if l.phone != nil {
+		page.PhoneURL = accountPhonePath
+	}
 	if acting, err := l.store.ActingMatters(r.Context(), u.ID); err != nil {
 		return wrap("authorities of an account", err)
 	} else if acting {

@@ -8,6 +8,7 @@
 //	/login/start/{c} ─▶ upstream ─▶ /callback/{c} ─▶ identity ─▶ whose account (decideLink)? ─┬─ one: as above
 //	                                             ├─ one that must be proven: /login/link ─────┤
 //	                                             └─ something is missing: /login/complete ────┤
+//	/login/phone ─▶ a code by SMS ─▶ whose number (phoneIn)? ──────────────────────────────────┘
 //	signed in, and the application requires an address: /login/complete ─▶ a code by mail ─────┘
 //
 // It refuses to decide anything about OAuth: whether a flow may go on, and where to, is Config.Done's question. It refuses return
@@ -56,6 +57,8 @@ type Config struct {
 	// CodeKey hashes the codes that prove an address by mail: 32 bytes. Mail leaves through the store's outbox, in the words of Templates. nil =
 	// no mail is sent here, and nobody is asked for an address.
 	CodeKey []byte
+	// Phone is sign-in with a code by SMS; nil = there is none. It needs Seal, Open and Templates.
+	Phone *Phone
 	// Administers says whether there is any page of administration for the person of a request; nil = for nobody.
 	Administers func(ctx context.Context) (bool, error)
 	// MayActAs refuses the person of a request who may not act for others by the permission; nil = the store alone decides, which it always does too.
@@ -82,6 +85,7 @@ type Login struct {
 	now       func() time.Time
 
 	codeKey   []byte // nil = no mail
+	phone     *Phone // nil = no SMS
 	issuer    string
 	upstreams []*Upstream
 	seal      func(plain []byte, place string) string
@@ -114,9 +118,17 @@ func New(c Config) (*Login, error) {
 	if c.CodeKey != nil && (len(c.CodeKey) < 32 || c.Seal == nil || c.Open == nil || c.Templates == nil) {
 		return nil, errors.New("login: CodeKey needs 32 bytes, Seal, Open and Templates")
 	}
+	if c.Phone != nil {
+		if err := c.Phone.check(); err != nil {
+			return nil, err
+		}
+		if c.Seal == nil || c.Open == nil || c.Templates == nil {
+			return nil, errors.New("login: Seal, Open and Templates are required with Phone")
+		}
+	}
 	return &Login{
 		store: c.Store, mux: c.Mux, sessions: c.Sessions, passwords: c.Passwords, limiter: c.Limiter, requests: c.Requests,
-		done: c.Done, codeKey: c.CodeKey, templates: c.Templates, log: c.Logger, now: c.Now,
+		done: c.Done, codeKey: c.CodeKey, phone: c.Phone, templates: c.Templates, log: c.Logger, now: c.Now,
 		issuer: strings.TrimSuffix(c.Issuer, "/"), upstreams: upstreams, seal: c.Seal, open: c.Open, observe: c.Observe, admin: c.Administers, mayActAs: c.MayActAs,
 	}, nil
 }
@@ -151,6 +163,9 @@ func (l *Login) Mount(mux *web.Mux) {
 	}
 	if len(l.upstreams) > 0 {
 		l.mountConnectors(mux)
+	}
+	if l.phone != nil {
+		l.mountPhone(mux)
 	}
 	if l.codeKey != nil { // guarded by what waits in this browser, or by the session
 		mux.Page("GET "+completePath, web.Public, l.lacking(l.showComplete))

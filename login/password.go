@@ -55,10 +55,11 @@ func (l *Login) signInPage(w http.ResponseWriter, r *http.Request, p *pending) *
 	if p == nil && reauth(r) {
 		more["reauth"] = "1"
 	}
-	return &templates.LoginPage{
-		Base: l.mux.Base(w, r), Action: pathWith(signInPath, p, more), App: app, Reauth: signedIn, Methods: l.methods(p, more),
-		NoPassword: !p.admits(methodPassword),
+	page := &templates.LoginPage{
+		Base: l.mux.Base(w, r), Action: pathWith(signInPath, p, more), App: app, Reauth: signedIn, NoPassword: !p.admits(methodPassword),
 	}
+	page.Methods = l.phoneMethod(&page.Base, p, more, l.methods(p, more))
+	return page
 }
 
 // signIn is POST /login.

@@ -70,7 +70,7 @@ func newUpstreams(list []Upstream) ([]*Upstream, error) {
 		u.Registration, u.Link = cmp.Or(u.Registration, RegistrationInvite), cmp.Or(u.Link, LinkProve)
 		u.Label = cmp.Or(u.Label, name)
 		switch {
-		case !connectorName(name) || name == methodPassword:
+		case !connectorName(name) || name == methodPassword || name == methodPhone:
 			return nil, fmt.Errorf("login: %q is no name for a connector", name)
 		case slices.ContainsFunc(out, func(o *Upstream) bool { return o.Name() == name }):
 			return nil, fmt.Errorf("login: two connectors are called %s", name)
@@ -106,8 +106,14 @@ func connectorName(s string) bool {
 var strictness = []string{RegistrationOpen, RegistrationApproval, RegistrationInvite, RegistrationClosed}
 
 // registration is the policy for somebody new who comes through u on behalf of p. A policy nobody knows shuts the door.
-func (u *Upstream) registration(p *pending) string {
-	strict := slices.Index(strictness, u.Registration)
+func (u *Upstream) registration(p *pending) string { return stricter(u.Registration, p) }
+
+// stricter is a method's policy or that of p's client, whichever is less open.
+func stricter(policy string, p *pending) string {
+	strict := slices.Index(strictness, cmp.Or(policy, RegistrationInvite))
+	if strict < 0 {
+		return RegistrationClosed
+	}
 	if p != nil && p.client.Metadata.Registration != "" {
 		other := slices.Index(strictness, p.client.Metadata.Registration)
 		if other < 0 {
@@ -138,12 +144,23 @@ func (l *Login) upstreamNames() []string {
 }
 
 // WaysIn are all ways to sign in of this configuration.
-func (l *Login) WaysIn() []string { return append([]string{methodPassword}, l.upstreamNames()...) }
+func (l *Login) WaysIn() []string { return append([]string{methodPassword}, l.ways()...) }
+
+// Connectors are the ids of the upstreams.
+func (l *Login) Connectors() []string { return l.upstreamNames() }
+
+// ways are those that hang on no password: what store.WaysIn counts beside it.
+func (l *Login) ways() []string {
+	if l.phone == nil {
+		return l.upstreamNames()
+	}
+	return append(l.upstreamNames(), methodPhone)
+}
 
 // ConnectorEnabled says whether a way to sign in exists in this configuration: provider.Config.ConnectorEnabled and
 // session.Config.Enabled (security.md E11).
 func (l *Login) ConnectorEnabled(id string) bool {
-	return id == "" || id == methodPassword || l.upstream(id) != nil
+	return id == "" || id == methodPassword || id == methodPhone && l.phone != nil || l.upstream(id) != nil
 }
 
 // Label names a connector for people, also one that is gone from the configuration.
@@ -171,6 +188,14 @@ func (l *Login) methods(p *pending, more query) []templates.Method {
 		}
 	}
 	return list
+}
+
+// phoneMethod puts the button of sign-in by phone in front of the others: it is no upstream's.
+func (l *Login) phoneMethod(b *templates.Base, p *pending, more query, list []templates.Method) []templates.Method {
+	if l.phone == nil || !p.admits(methodPhone) {
+		return list
+	}
+	return append([]templates.Method{{ID: methodPhone, Label: b.T("phone.method"), Icon: "phone", URL: pathWith(phonePath, p, more)}}, list...)
 }
 
 func startURL(u *Upstream, p *pending, more query) string {
@@ -206,7 +231,7 @@ func (l *Login) automatic(p *pending) *Upstream {
 	if u := l.upstream(p.client.Metadata.DefaultConnector); u != nil && p.admits(u.Name()) {
 		return u
 	}
-	if p.admits(methodPassword) {
+	if p.admits(methodPassword) || l.phone != nil && p.admits(methodPhone) {
 		return nil
 	}
 	var only *Upstream

@@ -14,6 +14,8 @@ const (
 	AttemptConfirm  = "confirm"  // an identity waits for UserID's word that it be connected
 	AttemptComplete = "complete" // an identity waits for what its upstream did not say
 	AttemptAddress  = "address"  // UserID, who is signed in, proves an address
+	AttemptPhone    = "phone"    // a number that waits for its code, to sign in
+	AttemptNumber   = "number"   // the same, to be UserID's
 )
 
 // Attempt is something begun in one browser that goes on once, in that browser and within its time. It goes by the hash of a random value:

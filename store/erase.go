@@ -15,11 +15,11 @@ const (
 	deleteIdentitiesOf = `DELETE FROM identities WHERE user_id = ?`
 	deleteConsentsOf   = `DELETE FROM consents WHERE user_id = ?`
 	endAssignmentsHeld = `UPDATE assignments SET ended_at = ?, ended_by = ? WHERE user_id = ? AND ended_at IS NULL`
-	deleteMessagesTo   = `DELETE FROM outbox WHERE recipient = (SELECT email FROM users WHERE id = ?) AND recipient <> ''`
+	deleteMessagesTo   = `DELETE FROM outbox WHERE recipient <> '' AND recipient IN (SELECT email FROM users WHERE id = ? UNION ALL SELECT phone FROM users WHERE id = ?)`
 	closeDeletions     = `UPDATE pending SET state = 'done', user_id = '' WHERE user_id = ? AND user_id <> '' AND kind = 'deletion'`
 )
 
-// EraseUser takes everything personal away for good: profile, address, number, credentials, links, mail, consents, privileges, authorities, the words
+// EraseUser takes everything personal away for good: profile, address, number, credentials, links, messages, consents, privileges, authorities, the words
 // of requests, sessions and grants. The row stays as a tombstone, so that the id is never anybody else's; address and username are free. A request to
 // delete data that waited for it is done. ErrNotFound, ErrForbidden for oneself and for somebody who holds more, ErrLastAdmin. Audited, without what
 // was erased.
@@ -32,7 +32,7 @@ func (s *Store) EraseUser(ctx context.Context, actor, id string) error {
 			if err := s.mayManage(ctx, actor, id, privilege.DeleteUser); err != nil {
 				return err
 			}
-			if _, err := s.exec(ctx, deleteMessagesTo, id); err != nil { // while the address is known
+			if _, err := s.exec(ctx, deleteMessagesTo, id, id); err != nil { // while the address is known
 				return err
 			}
 			now := At(s.now(ctx))
@@ -43,7 +43,7 @@ func (s *Store) EraseUser(ctx context.Context, actor, id string) error {
 			if _, err := s.exec(ctx, closeDeletions, id); err != nil {
 				return err
 			}
-			for _, q := range []string{deleteCredentialsOf, deleteIdentitiesOf, deleteConsentsOf, deleteOneTimeOf, deletePendingOf, deleteAttemptsOf, eraseRequestsOf, deleteWarning} {
+			for _, q := range []string{deleteCredentialsOf, deleteIdentitiesOf, deleteConsentsOf, deleteOneTimeOf, deletePendingOf, deleteAttemptsOf, eraseRequestsOf, deleteWarning, deletePhoneProof} {
 				if _, err := s.exec(ctx, q, id); err != nil {
 					return err
 				}

@@ -94,7 +94,11 @@ func (s *Store) KeepIdentityToken(ctx context.Context, id, sealed string) error 
 	return changed(n, err, errNotFound("identity"))
 }
 
-// waysIn counts how a person could sign in: a password, and links through connectors that are configured.
+// WayPhone is sign-in by phone among the ways in.
+const WayPhone = "phone"
+
+// waysIn counts how a person could sign in: a password, links through connectors that are configured, and a number if WayPhone is among them. It is
+// none to people with power over others, who need a password beside it.
 func (s *Store) waysIn(ctx context.Context, userID string, connectors []string) (int, error) {
 	n := 0
 	switch _, err := s.Password(ctx, userID); {
@@ -111,6 +115,20 @@ func (s *Store) waysIn(ctx context.Context, userID string, connectors []string) 
 		if l.QuarantinedAt.IsZero() && slices.Contains(connectors, l.Connector) {
 			n++
 		}
+	}
+	if !slices.Contains(connectors, WayPhone) {
+		return n, nil
+	}
+	l, err := s.Live(ctx, userID)
+	if err != nil {
+		return 0, err
+	}
+	m, err := s.model(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if l.User.Phone != "" && !m.Administers(l, At(s.now(ctx))) {
+		n++
 	}
 	return n, nil
 }

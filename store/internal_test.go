@@ -54,6 +54,9 @@ func columnsOf() map[string]struct {
 		"attempts":     {attemptColumns, &Attempt{}},
 		"mail_codes":   {mailCodeColumns, &MailCode{}},
 		"user_types":   {userTypeColumns, &UserType{}},
+		"budgets":      {budgetColumns, &Budget{}},
+		"phone_proofs": {phoneProofColumns, &PhoneProof{}},
+		"switches":     {switchColumns, &Switch{}},
 
 		"privilege_requests": {requestColumns, &PrivilegeRequest{}},
 		"authorities":        {authorityColumns, &Authority{}},
@@ -88,7 +91,7 @@ func TestColumnsMatchTags(t *testing.T) {
 func TestColumnsMatchSchema(t *testing.T) {
 	t.Parallel()
 	var text []byte
-	for _, name := range []string{"00001_init.sql", "00003_upstream.sql", "00004_mail.sql", "00005_privileges.sql", "00006_requests.sql", "00007_actas.sql", "00008_idle.sql"} {
+	for _, name := range []string{"00001_init.sql", "00003_upstream.sql", "00004_mail.sql", "00005_privileges.sql", "00006_requests.sql", "00007_actas.sql", "00008_idle.sql", "00009_sms.sql"} {
 		part, err := fs.ReadFile(migrationFiles, "migrations/"+name)
 		if err != nil {
 			t.Fatal(err)

@@ -39,14 +39,14 @@ func TestOutbox_Endings(t *testing.T) {
 		}), errStop, "rolled back")
 		equal(t, rung, 3, "told of what is not there")
 		due(true)
-		list, err := s.LeaseMessages(ctx, 9, time.Minute)
+		list, err := s.LeaseMessages(ctx, 9, time.Minute, store.KindMail)
 		must(t, err)
 		equal(t, len(list), 3, "leased")
 		due(false)
 		must(t, s.MessageSent(ctx, "sent"))
-		must(t, s.MessageRefused(ctx, "refused", "550 5.1.1"))
+		must(t, s.MessageRefused(ctx, "refused", "550 5.1.1", 0))
 		must(t, s.MessageFailed(ctx, "failed", "no route", c.Now()))
-		for _, end := range []error{s.MessageSent(ctx, "refused"), s.MessageRefused(ctx, "sent", "x"), s.MessageRefused(ctx, "refused", "x"),
+		for _, end := range []error{s.MessageSent(ctx, "refused"), s.MessageRefused(ctx, "sent", "x", 0), s.MessageRefused(ctx, "refused", "x", 0),
 			s.MessageFailed(ctx, "refused", "x", c.Now()), s.MessageFailed(ctx, "sent", "x", c.Now())} {
 			is(t, end, store.ErrNotFound, "an end after the end")
 		}
@@ -55,7 +55,7 @@ func TestOutbox_Endings(t *testing.T) {
 		equal(t, n, 0, "expired")
 		c.Add(time.Hour)
 		due(true)
-		list, err = s.LeaseMessages(ctx, 9, time.Minute)
+		list, err = s.LeaseMessages(ctx, 9, time.Minute, store.KindMail)
 		must(t, err)
 		equal(t, len(list), 0, "leased after its time")
 		n, err = s.ExpireMessages(ctx)

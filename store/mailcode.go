@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// MailCode is the code in a mail that proves an address, for the one attempt that waits for it. It is bound to the attempt's browser and
+// MailCode is the code in a mail that proves an address, or in an SMS that proves a number, for the one attempt that waits for it. It is bound to the attempt's browser and
 // flow by being its row. Another mail replaces the code; the number of mails stays.
 type MailCode struct {
 	AttemptHash string `db:"attempt_hash"` // Attempt.StateHash
@@ -17,9 +17,12 @@ type MailCode struct {
 	SentAt      Time   `db:"sent_at"`
 	ExpiresAt   Time   `db:"expires_at"`
 	UsedAt      Time   `db:"used_at"`
+	PrevHash    string `db:"prev_hash"`  // of the code before, where a text may come late
+	PrevUntil   Time   `db:"prev_until"` // it is taken until then
+	MessageID   string `db:"message_id"` // of the newest SMS; "" = a mail
 }
 
-const mailCodeColumns = "attempt_hash, sealed, code_hash, tries, sends, sent_at, expires_at, used_at"
+const mailCodeColumns = "attempt_hash, sealed, code_hash, tries, sends, sent_at, expires_at, used_at, prev_hash, prev_until, message_id"
 
 const mailCode = `SELECT ` + mailCodeColumns + ` FROM mail_codes WHERE attempt_hash = ?`
 
@@ -44,6 +47,16 @@ func (s *Store) PutMailCode(ctx context.Context, c *MailCode) error {
 		query = insertMailCode
 	}
 	n, err := s.named(ctx, query, c)
+	return changed(n, err, fmt.Errorf("store: code: another was made: %w", ErrConflict))
+}
+
+const resendCode = `UPDATE mail_codes SET prev_hash = code_hash, prev_until = :prev_until, code_hash = :code_hash, sends = :sends, sent_at = :sent_at,
+  message_id = :message_id WHERE attempt_hash = :attempt_hash AND sends + 1 = :sends AND used_at IS NULL AND expires_at > :sent_at`
+
+// ResendCode puts another code in the place of one that went out by SMS. Neither its time nor its tries begin anew (security.md F13), and the code
+// before is good until c.PrevUntil. ErrConflict when another request was quicker, or there is nothing to send anew.
+func (s *Store) ResendCode(ctx context.Context, c *MailCode) error {
+	n, err := s.named(ctx, resendCode, c)
 	return changed(n, err, fmt.Errorf("store: code: another was made: %w", ErrConflict))
 }
 

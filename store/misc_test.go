@@ -174,7 +174,7 @@ func TestOutbox(t *testing.T) {
 		equal(t, list[0].ID, "2", "newest first")
 		lease := func(want ...string) {
 			t.Helper()
-			list, err := s.LeaseMessages(ctx, 2, time.Minute)
+			list, err := s.LeaseMessages(ctx, 2, time.Minute, store.KindMail)
 			must(t, err)
 			var got []string
 			for _, m := range list {

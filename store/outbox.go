@@ -7,13 +7,15 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/jmoiron/sqlx"
 )
 
 // Message is a mail or SMS in the outbox. It waits until it is sent or will never be: then its texts, which may hold a code, are gone, and
 // the rest stays until Purge to say what became of it.
 type Message struct {
 	ID          string `db:"id"`
-	Kind        string `db:"kind"` // mail or sms
+	Kind        string `db:"kind"` // KindMail, KindSMS or KindVerify
 	Recipient   string `db:"recipient"`
 	Subject     string `db:"subject"`
 	Text        string `db:"text"`
@@ -26,10 +28,19 @@ type Message struct {
 	Attempts    int64  `db:"attempts"`
 	SentAt      Time   `db:"sent_at"`
 	LastError   string `db:"last_error"`
-	FailedAt    Time   `db:"failed_at"` // when it was given up
+	FailedAt    Time   `db:"failed_at"`  // when it was given up
+	Status      string `db:"status"`     // of an SMS, the carrier's last word: delivered, undelivered, failed; "" = none yet
+	ErrorCode   int64  `db:"error_code"` // the other side's number for why it was refused or not delivered; 0 = none
 }
 
-const messageColumns = "id, kind, recipient, subject, text, html, dedupe_key, created_at, expires_at, next_at, leased_until, attempts, sent_at, last_error, failed_at"
+// Kinds of messages.
+const (
+	KindMail   = "mail"
+	KindSMS    = "sms"    // Text goes to a telephone
+	KindVerify = "verify" // a code that Twilio Verify makes and sends; Text is the language it speaks
+)
+
+const messageColumns = "id, kind, recipient, subject, text, html, dedupe_key, created_at, expires_at, next_at, leased_until, attempts, sent_at, last_error, failed_at, status, error_code"
 
 var enqueue = insertInto("outbox", messageColumns) + ` ON CONFLICT DO NOTHING`
 
@@ -85,17 +96,22 @@ func (s *Store) MessagesDue(ctx context.Context) (bool, error) {
 
 // The conditions stand twice: PostgreSQL looks at a row again when another process had it, and then at the outer ones only.
 const leaseMessages = `UPDATE outbox SET leased_until = ?, attempts = attempts + 1
-WHERE id IN (SELECT id FROM outbox WHERE sent_at IS NULL AND failed_at IS NULL AND next_at <= ? AND expires_at > ? AND (leased_until IS NULL OR leased_until <= ?)
-    ORDER BY next_at, id LIMIT ?)
-  AND sent_at IS NULL AND failed_at IS NULL AND next_at <= ? AND (leased_until IS NULL OR leased_until <= ?)
+WHERE id IN (SELECT id FROM outbox WHERE kind IN (?) AND sent_at IS NULL AND failed_at IS NULL AND next_at <= ? AND expires_at > ?
+    AND (leased_until IS NULL OR kind = 'mail' AND leased_until <= ?) ORDER BY next_at, id LIMIT ?)
+  AND sent_at IS NULL AND failed_at IS NULL AND next_at <= ? AND (leased_until IS NULL OR kind = 'mail' AND leased_until <= ?)
 RETURNING ` + messageColumns
 
-// LeaseMessages takes up to n due messages for this process: nobody else gets them until lease has passed.
-func (s *Store) LeaseMessages(ctx context.Context, n int, lease time.Duration) ([]Message, error) {
+// LeaseMessages takes up to n due messages of these kinds for this process: nobody else gets them until lease has passed. An SMS is leased once,
+// and again only after MessageFailed: of one whose sender died nobody knows whether it went out, and a second one costs money and unsettles people.
+func (s *Store) LeaseMessages(ctx context.Context, n int, lease time.Duration, kinds ...string) ([]Message, error) {
 	at := s.now(ctx)
 	now := At(at)
 	var list []Message
-	_, err := s.write(ctx, leaseMessages, []any{At(at.Add(lease)), now, now, now, n, now, now}, collect(&list))
+	query, args, err := sqlx.In(leaseMessages, At(at.Add(lease)), kinds, now, now, now, n, now, now)
+	if err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	_, err = s.write(ctx, query, args, collect(&list))
 	slices.SortFunc(list, func(a, b Message) int { return cmp.Or(a.NextAt.Compare(b.NextAt.Time), cmp.Compare(a.ID, b.ID)) })
 	return list, err
 }
@@ -104,7 +120,7 @@ const (
 	messageSent = `UPDATE outbox SET sent_at = ?, text = '', html = '', leased_until = NULL, last_error = ''
 WHERE id = ? AND sent_at IS NULL AND failed_at IS NULL`
 	messageFailed  = `UPDATE outbox SET last_error = ?, next_at = ?, leased_until = NULL WHERE id = ? AND sent_at IS NULL AND failed_at IS NULL`
-	messageRefused = `UPDATE outbox SET failed_at = ?, text = '', html = '', leased_until = NULL, last_error = ?
+	messageRefused = `UPDATE outbox SET failed_at = ?, text = '', html = '', leased_until = NULL, last_error = ?, error_code = ?
 WHERE id = ? AND sent_at IS NULL AND failed_at IS NULL`
 	expireMessages = `UPDATE outbox SET failed_at = ?, text = '', html = '', leased_until = NULL,
   last_error = CASE WHEN last_error = '' THEN 'expired' ELSE 'expired; ' || last_error END
@@ -123,9 +139,9 @@ func (s *Store) MessageFailed(ctx context.Context, id, why string, retryAt time.
 	return changed(n, err, fmt.Errorf("store: message: %w", ErrNotFound))
 }
 
-// MessageRefused gives a message up for the reason why, and forgets its texts.
-func (s *Store) MessageRefused(ctx context.Context, id, why string) error {
-	n, err := s.exec(ctx, messageRefused, At(s.now(ctx)), why, id)
+// MessageRefused gives a message up for the reason why, and forgets its texts. code is the other side's number for it, 0 = none.
+func (s *Store) MessageRefused(ctx context.Context, id, why string, code int) error {
+	n, err := s.exec(ctx, messageRefused, At(s.now(ctx)), why, code, id)
 	return changed(n, err, fmt.Errorf("store: message: %w", ErrNotFound))
 }
 
@@ -133,6 +149,21 @@ func (s *Store) MessageRefused(ctx context.Context, id, why string) error {
 func (s *Store) ExpireMessages(ctx context.Context) (n int64, err error) {
 	now := At(s.now(ctx))
 	return s.exec(ctx, expireMessages, now, now, now, now)
+}
+
+const messageByID = `SELECT ` + messageColumns + ` FROM outbox WHERE id = ?`
+
+// Message returns one, whatever became of it; ErrNotFound.
+func (s *Store) Message(ctx context.Context, id string) (*Message, error) {
+	return one[Message](ctx, s, "message", messageByID, id)
+}
+
+const messageStatus = `UPDATE outbox SET status = ?, error_code = ? WHERE id = ? AND kind = 'sms' AND status = ''`
+
+// MessageStatus notes how the delivery of an SMS ended. The first word stays: notices come in any order. first = it is this one.
+func (s *Store) MessageStatus(ctx context.Context, id, status string, code int64) (first bool, err error) {
+	n, err := s.exec(ctx, messageStatus, status, code, id)
+	return n == 1, err
 }
 
 const messages = `SELECT ` + messageColumns + ` FROM outbox ORDER BY created_at DESC, id DESC LIMIT ?`

@@ -52,6 +52,7 @@ func purges(now time.Time, c Config) []purge {
 		{"one_time", "hash", "expires_at <= ?", now.Add(-keepOneTime), ""},
 		{"authorities", "id", "grantee = '' AND link_until <= ?", now.Add(-keepOneTime), ""}, // links nobody took
 		{"throttles", "key", "expires_at <= ?", now, ""},
+		{"budgets", "key", "expires_at <= ?", now, ""},
 		{"outbox", "id", "COALESCE(sent_at, expires_at) <= ?", now.Add(-c.KeepMessages), ""},
 		{"events", "id", "at <= ?", now.Add(-c.KeepEvents), ""},
 		{"privilege_requests", "id", "decided_at <= ?", now.Add(-c.KeepEvents), ""},

@@ -183,7 +183,7 @@ func TestRaceOutbox(t *testing.T) {
 			got := map[string]int{}
 			together(8, func(i int) error {
 				for range 50 {
-					list, err := stores[i%2].LeaseMessages(t.Context(), 5, time.Hour)
+					list, err := stores[i%2].LeaseMessages(t.Context(), 5, time.Hour, store.KindMail)
 					if err != nil {
 						t.Error(err)
 					}
@@ -319,7 +319,7 @@ func TestRaceMigrate(t *testing.T) {
 				db := behind(t, engine, url)
 				var n int
 				must(t, db.QueryRow(`SELECT COUNT(*) FROM goose_db_version WHERE version_id > 0`).Scan(&n))
-				equal(t, n, 8, "migrations applied")
+				equal(t, n, 9, "migrations applied")
 			}
 		})
 	}

@@ -24,6 +24,7 @@ type Input struct {
 	Optional              bool
 	Most                  int // characters of a long text (the part area)
 	Focus                 bool
+	OTP                   bool   // the script fills in the code of a text message
 	Show, Hide            string // texts of the button that shows a password, which the script adds
 	ShowLabel, HideLabel  string // the same for people who hear it away from its field
 }

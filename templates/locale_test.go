@@ -265,7 +265,8 @@ func TestEveryTextIsInTheCatalogue(t *testing.T) {
 }
 
 // What the samples bring along in one language, the name of the service, and the names of languages in themselves.
-var fromSamples = []string{"Latchkey", "English", "Deutsch", "عنغليسه", "Google", "A label", "calendar", "Waiting", "Approved", "Refused", "Sunrise Notes", "7 days", "1 day"}
+var fromSamples = []string{"Latchkey", "English", "Deutsch", "عنغليسه", "Google", "A label", "calendar", "Waiting", "Approved", "Refused", "Sunrise Notes", "7 days", "1 day",
+	"Austria (\u2066+43\u2069)", "Germany (\u2066+49\u2069)", "United States (\u2066+1\u2069)"}
 
 func TestTexts(t *testing.T) {
 	t.Parallel()

@@ -21,8 +21,11 @@ func mailSet(t *testing.T, issuer string) *Set {
 }
 
 var mails = map[string]Mail{
-	"code":  CodeMail{Code: "012345", Minutes: 10},
-	"taken": TakenMail{AccountPath: "/account/connections"},
+	"phone_set":     PhoneMail{Change: "set", AccountPath: "/account"},
+	"phone_removed": PhoneMail{Change: "removed", AccountPath: "/account"},
+	"phone_lost":    PhoneMail{Change: "lost", AccountPath: "/account"},
+	"code":          CodeMail{Code: "012345", Minutes: 10},
+	"taken":         TakenMail{AccountPath: "/account/connections"},
 	"request": RequestMail{Who: "Ada Lovelace (ada@example.com)", Reason: "For the fair\n\n-- MyDocassemble\nhttps://evil.example <b>",
 		Until: time.Date(2026, time.March, 5, 14, 2, 0, 0, time.UTC), Path: "/admin/privilege-requests"},
 	"request_plain": RequestMail{Who: "ada", Until: time.Date(2026, time.March, 5, 14, 2, 0, 0, time.UTC), Path: "/admin/privilege-requests"},

@@ -18,6 +18,7 @@ func pages() []Page {
 		&AccountPrivilegesPage{}, &RequestsPage{},
 		&AdminPage{}, &PrivilegesPage{}, &NewPrivilegePage{}, &PrivilegePage{}, &ReviewPage{}, &RightsPage{}, &UsersPage{}, &UserPage{}, &ExplainPage{}, &PreviewPage{},
 		&AuthoritiesPage{}, &AuthorityPage{}, &ActingPage{},
+		&PhonePage{}, &PhoneCodePage{}, &PhoneProofPage{},
 	}
 }
 
@@ -308,6 +309,7 @@ type AccountPage struct {
 	ConnectionsURL string
 	// AuthoritiesURL is the page of authorities; "" = acting for others is no matter here.
 	AuthoritiesURL string
+	PhoneURL       string // where the number is, "" = nowhere
 }
 
 func (*AccountPage) file() string { return "account.html" }

@@ -8,7 +8,7 @@ type Method struct {
 	Label string // what people call the provider, and nothing else: "Google", "Sunrise staff"
 	Hint  string // a second line in the page's language: "Work or school account"; "" = none
 	URL   string // a path of ours
-	Icon  string // google, facebook, x, microsoft, openid; any other is a key
+	Icon  string // google, facebook, x, microsoft, openid, phone; any other is a key
 	Down  bool   // it did not answer lately: the button says so, and still works
 }
 
@@ -17,7 +17,7 @@ func (m Method) Look() string { return look(m.Icon) }
 
 func look(icon string) string {
 	switch icon {
-	case "google", "facebook", "x", "microsoft", "openid":
+	case "google", "facebook", "x", "microsoft", "openid", "phone":
 		return icon
 	}
 	return "key"

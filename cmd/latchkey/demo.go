@@ -84,6 +84,10 @@ ask for no password.`,
 			if !verbose {
 				cfg.Log.Level = "warn"
 			}
+			// Messages stay in the outbox, so they cost nothing and anybody may come in.
+			phone := &cfg.Login.Phone
+			phone.Enabled, phone.Registration, phone.Country = true, "open", "US"
+			phone.AllowedCountries = []string{"US", "CA", "GB", "IE", "DE", "AT", "CH", "FR", "ES", "IT", "NL", "PL"}
 			var f *fakes
 			if withFakes {
 				if f, err = startFakes(cfg.Issuer, fakesPort); err != nil {

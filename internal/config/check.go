@@ -27,6 +27,7 @@ func (r *reader) check() {
 	r.checkSecrets()
 	r.checkPassword()
 	r.checkMail()
+	r.checkPhone()
 	r.checkLifetimes()
 	r.checkLimits()
 	r.choice("log.format", c.Log.Format, "json", "text")

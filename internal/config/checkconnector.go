@@ -53,8 +53,8 @@ func (r *reader) checkConnectors(known map[string]bool) {
 		switch j, twice := first[c.ID]; {
 		case c.ID == "":
 			r.problem(id, "is missing")
-		case !connectorID.MatchString(c.ID) || c.ID == "password":
-			r.problem(id, "%s must be a small letter and at most 31 of a-z 0-9 _ -, and not password", r.show(id, c.ID))
+		case !connectorID.MatchString(c.ID) || reservedConnector(c.ID):
+			r.problem(id, "%s must be a small letter and at most 31 of a-z 0-9 _ -, and not password or phone", r.show(id, c.ID))
 		case twice:
 			r.problem(id, "%s is taken by connectors[%d]", r.show(id, c.ID), j)
 		default:
@@ -138,16 +138,22 @@ func (r *reader) checkConnectorAddresses(c *Connector, path string) {
 		{"web_url", c.WebURL}, {"api_url", c.APIURL}, {"email_list.url", c.EmailList.URL},
 	} {
 		p := join(path, a.key)
-		u, err := url.Parse(a.value)
-		switch {
-		case a.value == "" && !slices.Contains(needed, a.key):
-		case a.value == "":
+		if a.value == "" && slices.Contains(needed, a.key) {
 			r.problem(p, "is missing; type %s needs it", c.Kind())
-		case err != nil || !ascii(a.value) || u.Host == "" || u.User != nil || u.Fragment != "" || u.Scheme != "https" && u.Scheme != "http":
-			r.problem(p, "%s is not an https address", r.show(p, a.value))
-		case u.Scheme == "http" && !loopback(u.Hostname()):
-			r.problem(p, "%s is http, which is for this machine only", r.show(p, a.value))
 		}
+		r.webAddress(p, a.value)
+	}
+}
+
+// webAddress demands https beyond this machine; "" is none.
+func (r *reader) webAddress(path, got string) {
+	u, err := url.Parse(got)
+	switch {
+	case got == "":
+	case err != nil || !ascii(got) || u.Host == "" || u.User != nil || u.Fragment != "" || u.Scheme != "https" && u.Scheme != "http":
+		r.problem(path, "%s is not an https address", r.show(path, got))
+	case u.Scheme == "http" && !loopback(u.Hostname()):
+		r.problem(path, "%s is http, which is for this machine only", r.show(path, got))
 	}
 }
 
@@ -261,6 +267,9 @@ func (r *reader) checkClaimRules(c *Connector, path string, known map[string]boo
 // checkClientConnectors judges what a client says about ways to sign in.
 func (r *reader) checkClientConnectors(c *Client, path string) {
 	ids := []string{"password"}
+	if r.cfg.Login.Phone.Enabled {
+		ids = append(ids, "phone")
+	}
 	for _, k := range r.cfg.Connectors {
 		ids = append(ids, k.ID)
 	}
@@ -271,7 +280,7 @@ func (r *reader) checkClientConnectors(c *Client, path string) {
 		case close:
 			r.problem(p, "%s is no connector; did you mean %s?", r.show(p, id), near)
 		default:
-			r.problem(p, "%s is no connector of this file, and not password", r.show(p, id))
+			r.problem(p, "%s is no connector of this file, and not password or phone (if login.phone is on)", r.show(p, id))
 		}
 	}
 	r.list(join(path, "connectors"), c.Connectors, exists)
@@ -279,8 +288,8 @@ func (r *reader) checkClientConnectors(c *Client, path string) {
 	at := join(path, "default_connector")
 	switch {
 	case c.DefaultConnector == "":
-	case c.DefaultConnector == "password":
-		r.problem(at, "is password, which has no page to go on to; leave it out")
+	case reservedConnector(c.DefaultConnector):
+		r.problem(at, "is %s, which has no page to go on to; leave it out", c.DefaultConnector)
 	case len(c.Connectors) > 0 && !slices.Contains(c.Connectors, c.DefaultConnector):
 		r.problem(at, "%s is not among the client's connectors", r.show(at, c.DefaultConnector))
 	default:

@@ -54,6 +54,8 @@ type Config struct {
 	Login Login `yaml:"login"`
 	// Connectors are the upstreams people may sign in through, in the order of their buttons.
 	Connectors []Connector `yaml:"connectors"`
+	// Twilio are the accounts that SMS are sent through.
+	Twilio []Twilio `yaml:"twilio"`
 	// Mail is how mail leaves; without it none is sent.
 	Mail Mail `yaml:"mail"`
 	// Privileges are defined here beside the seven built in, by name: ^[a-z][a-z0-9_-]{0,49}$, or client:role for a client's own.
@@ -160,6 +162,8 @@ type Keys struct {
 type Login struct {
 	// Password is sign-in with a password.
 	Password Password `yaml:"password"`
+	// Phone is sign-in with a code by SMS.
+	Phone Phone `yaml:"phone"`
 }
 
 // Password is how passwords are hashed (argon2id) and what a new one must look like. Hashes made with other values go on

@@ -27,7 +27,8 @@ type printer struct {
 }
 
 // companions are the keys that a filled *_file key stands for.
-var companions = map[string]string{"url": "url_file", "master_keys": "master_keys_file", "client_secret": "client_secret_file", "password": "password_file"}
+var companions = map[string]string{"url": "url_file", "master_keys": "master_keys_file", "client_secret": "client_secret_file", "password": "password_file",
+	"auth_token": "auth_token_file", "api_key_secret": "api_key_secret_file"}
 
 // block writes the keys of v. Given what it would be without any key, what is empty here and there is left out.
 func (p *printer) block(v reflect.Value, indent string, bare reflect.Value) {
@@ -59,6 +60,8 @@ func (p *printer) value(v reflect.Value, indent string) {
 		})
 	case []UserType:
 		p.items(len(x), func(i int) { p.item(v.Index(i), indent, reflect.ValueOf(UserType{}), nil) })
+	case []Twilio:
+		p.items(len(x), func(i int) { p.item(v.Index(i), indent, reflect.ValueOf(Twilio{}), nil) })
 	case []Delegation:
 		p.items(len(x), func(i int) { p.item(v.Index(i), indent, reflect.ValueOf(Delegation{}), nil) })
 	case map[string][]string:

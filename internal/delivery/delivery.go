@@ -1,4 +1,4 @@
-// Package delivery empties the outbox: it is the worker between store and notify.
+// Package delivery empties the outbox: it is the worker between store and notify, and between store and whoever sends SMS.
 //
 //	Enqueue ─(in the transaction of what it tells about)─▶ outbox ─▶ lease one ─▶ notify ─┬─ taken over ─▶ sent, texts forgotten
 //	                                                                                      ├─ later ─────▶ again, after a wait that doubles
@@ -7,8 +7,9 @@
 // It owns when and how often: a message is leased by one process at a time, tried until the other side takes it, refuses it for good, or its
 // time is over, and never sent after that. It refuses to log who gets what: a line names the message's id.
 //
-// A message goes out once, unless nobody could see that it did: the connection broke between the mail and its answer, or this process died
-// before it could write the answer down. Then it goes out again, with the Message-ID of the first.
+// A mail goes out once, unless nobody could see that it did: the connection broke between the mail and its answer, or this process died
+// before it could write the answer down. Then it goes out again, with the Message-ID of the first. An SMS in the same case does not: it
+// costs money, and whoever waits for it can ask for another.
 package delivery
 
 import (
@@ -36,8 +37,10 @@ const (
 // Config of a Worker.
 type Config struct {
 	Store *store.Store
-	// Send hands one mail over (notify.Mailer.Send). An error that is no *notify.Error is tried again.
+	// Send hands one mail over (notify.Mailer.Send), Text one SMS. An error that is no *notify.Error is tried again. One of them may be nil:
+	// what it would send stays in the outbox until its time is over.
 	Send func(context.Context, notify.Mail) error
+	Text func(context.Context, store.Message) error
 	// Timeout is more than Send ever takes: for a minute longer nobody else gets the message. Default 30 s.
 	Timeout time.Duration
 	// Retry is the wait after the first failure; it doubles up to 15 minutes. Default 5 s.
@@ -52,8 +55,9 @@ type Config struct {
 
 // Worker sends what is in the outbox. Make it with New.
 type Worker struct {
-	c    Config
-	poke chan struct{}
+	c     Config
+	kinds []string // of messages
+	poke  chan struct{}
 }
 
 const (
@@ -64,8 +68,8 @@ const (
 
 // New checks the configuration and listens for messages of this process.
 func New(c Config) (*Worker, error) {
-	if c.Store == nil || c.Send == nil {
-		return nil, errors.New("delivery: Store and Send are required")
+	if c.Store == nil || c.Send == nil && c.Text == nil {
+		return nil, errors.New("delivery: Store, and Send or Text, are required")
 	}
 	for _, d := range []struct {
 		field *time.Duration
@@ -85,6 +89,12 @@ func New(c Config) (*Worker, error) {
 		c.Logger = slog.Default()
 	}
 	w := &Worker{c: c, poke: make(chan struct{}, c.Senders)}
+	if c.Send != nil {
+		w.kinds = append(w.kinds, store.KindMail)
+	}
+	if c.Text != nil {
+		w.kinds = append(w.kinds, store.KindSMS, store.KindVerify)
+	}
 	c.Store.OnEnqueue(func() {
 		select {
 		case w.poke <- struct{}{}:
@@ -152,7 +162,7 @@ func (w *Worker) once(ctx context.Context) (more bool, err error) {
 			w.c.Observe(Expired)
 		}
 	}
-	list, err := w.c.Store.LeaseMessages(ctx, 1, w.c.Timeout+leaseMore)
+	list, err := w.c.Store.LeaseMessages(ctx, 1, w.c.Timeout+leaseMore, w.kinds...)
 	if err != nil || len(list) == 0 {
 		return false, err
 	}
@@ -167,7 +177,7 @@ func (w *Worker) deliver(ctx context.Context, m *store.Message) error {
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(w.c.Grace, cancel) })
 	defer stop()
-	err := w.c.Send(sending, notify.Mail{ID: m.ID, To: m.Recipient, Subject: m.Subject, Text: m.Text, HTML: m.HTML})
+	err := w.send(sending, m)
 
 	noting := context.WithoutCancel(ctx)
 	var e *notify.Error
@@ -192,15 +202,26 @@ func (w *Worker) deliver(ctx context.Context, m *store.Message) error {
 	case permanent:
 		w.c.Observe(Refused)
 		log.WarnContext(ctx, "message given up", "why", why)
-		return st.MessageRefused(noting, m.ID, kept)
+		return st.MessageRefused(noting, m.ID, kept, e.Code)
 	}
-	wait := min(w.wait(m.Attempts), m.ExpiresAt.Sub(st.Now())) // then it is given up, and its texts with it
+	wait := w.wait(m.Attempts)
+	if e != nil {
+		wait = max(wait, e.After)
+	}
+	wait = min(wait, m.ExpiresAt.Sub(st.Now())) // then it is given up, and its texts with it
 	if ctx.Err() != nil {
 		wait = 0 // not its fault: the next process takes it at once
 	}
 	w.c.Observe(Retry)
 	log.WarnContext(ctx, "message not sent, it will be tried again", "why", why, "in", wait.Round(time.Millisecond))
 	return st.MessageFailed(noting, m.ID, kept, st.Now().Add(wait))
+}
+
+func (w *Worker) send(ctx context.Context, m *store.Message) error {
+	if m.Kind == store.KindMail {
+		return w.c.Send(ctx, notify.Mail{ID: m.ID, To: m.Recipient, Subject: m.Subject, Text: m.Text, HTML: m.HTML})
+	}
+	return w.c.Text(ctx, *m)
 }
 
 // sent must be written down, or the message goes out twice: so it is tried for as long as the lease holds.

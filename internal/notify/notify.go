@@ -80,13 +80,14 @@ type Mail struct {
 	AutoSubmitted string // RFC 3834 §5; "" = auto-generated
 }
 
-// Error is a mail that was not sent. Its text holds no address of a person and nothing of the mail, so it may be logged.
+// Error is a message that was not sent. Its text holds no address of a person and nothing of the message, so it may be logged.
 type Error struct {
-	Stage     string // connect, MAIL, RCPT, DATA or address
-	Code      int    // of the server's answer, 0 = there was none
-	Enhanced  string // RFC 3463, "" = none
-	Permanent bool   // the same mail would be refused again
-	Words     string // the server's, or what went wrong here; may name the recipient
+	Stage     string        // connect, MAIL, RCPT, DATA or address; twilio
+	Code      int           // of the server's answer, 0 = there was none
+	Enhanced  string        // RFC 3463, "" = none
+	Permanent bool          // the same message would be refused again, or must not be sent again
+	After     time.Duration // what the other side asks to wait; 0 = nothing
+	Words     string        // the server's, or what went wrong here; may name the recipient
 	err       error
 }
 

@@ -49,7 +49,7 @@ func adminPreview(p *provider.Preview) *admin.Preview {
 		NewScopes: p.NewScopes, Scope: p.Scope, IDToken: p.IDToken, AccessToken: p.AccessToken, UserInfo: p.UserInfo, Introspection: p.Introspection}
 }
 
-func (s *Server) connectorIDs() []string { return s.login.WaysIn()[1:] } // the first is the password
+func (s *Server) connectorIDs() []string { return s.login.Connectors() }
 
 // previewClaims is a sign-in on paper through a connector.
 func (s *Server) previewClaims(ctx context.Context, c admin.Claims) (*admin.Arrival, error) {

@@ -34,6 +34,9 @@ func (s *Server) mountOutbox() {
 		}
 		page := &templates.OutboxPage{Base: s.mux.Base(w, r)}
 		for _, m := range ms {
+			if m.Recipient == "" {
+				continue // it only looks like a message: nobody who may come in has the number
+			}
 			page.Messages = append(page.Messages, templates.OutboxMessage{Kind: m.Kind, To: m.Recipient, Subject: m.Subject, Text: m.Text,
 				At: m.CreatedAt.UTC().Format("2006-01-02 15:04:05 MST"), Status: messageStatus(m, s.now())})
 		}

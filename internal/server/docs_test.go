@@ -93,6 +93,7 @@ func TestDocs_RoutesAreDocumented(t *testing.T) {
 	k := config.NewConnector("google") // connectors bring routes of their own
 	k.ClientID, k.ClientSecret = "latchkey", config.NewSecret("of-nobodys-business")
 	c.Connectors = []config.Connector{k}
+	withPhone(c)
 	s, err := server.New(c, server.Options{LogTo: testWriter{t}, Demo: true})
 	if err != nil {
 		t.Fatal(err)

@@ -26,6 +26,13 @@ func testConfig(t *testing.T) *config.Config {
 	return c
 }
 
+// withPhone turns sign-in by phone on, which brings routes of its own.
+func withPhone(c *config.Config) {
+	c.Login.Phone.Enabled, c.Login.Phone.Country = true, "DE"
+	c.Twilio = []config.Twilio{{Name: "default", AccountSID: "AC0123456789abcdef0123456789abcdef", AuthToken: config.NewSecret("0123456789abcdef0123456789abcdef"),
+		From: "+15005550006", StatusNotices: true}}
+}
+
 // running is a server under test.
 type running struct {
 	*server.Server

@@ -357,7 +357,7 @@ func TestIdle_NoRemovalWithoutAWarning(t *testing.T) {
 		for _, m := range s.mails() {
 			switch m.Recipient {
 			case refused.Email:
-				s.must(s.store.MessageRefused(s.Context(), m.ID, "no such mailbox"))
+				s.must(s.store.MessageRefused(s.Context(), m.ID, "no such mailbox", 0))
 			case moved.Email:
 				s.must(s.store.MessageSent(s.Context(), m.ID))
 			}

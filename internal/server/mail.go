@@ -10,24 +10,33 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/notify"
 )
 
-// openMail makes the worker that sends what is in the outbox. It does not connect: a mail server that is down stops nothing but mail. In
-// the demonstration mail is on and stays where /dev/outbox shows it.
-func (s *Server) openMail(context.Context) error {
-	if s.opts.Demo || !s.cfg.Mail.On() {
-		return nil
-	}
-	c, err := mailer(s.cfg)
-	if err != nil {
+// openOutbox makes the worker that sends what is in the outbox. It does not connect: a mail server that is down stops nothing but mail. In
+// the demonstration mail and SMS are on and stay where /dev/outbox shows them.
+func (s *Server) openOutbox(context.Context) error {
+	if err := s.openSMS(); err != nil {
 		return err
 	}
-	mail, err := notify.New(c)
-	if err != nil {
-		return configError(s.cfg, "mail", err)
+	if s.opts.Demo || !s.cfg.Mail.On() && s.twilio == nil {
+		return nil
 	}
-	s.delivery, err = delivery.New(delivery.Config{
-		Store: s.store, Send: mail.Send, Timeout: c.Timeout, Logger: s.log,
-		Observe: func(result string) { s.metrics.messages.WithLabelValues(result).Inc() },
-	})
+	d := delivery.Config{Store: s.store, Logger: s.log, Observe: func(result string) { s.metrics.messages.WithLabelValues(result).Inc() }}
+	if s.cfg.Mail.On() {
+		c, err := mailer(s.cfg)
+		if err != nil {
+			return err
+		}
+		mail, err := notify.New(c)
+		if err != nil {
+			return configError(s.cfg, "mail", err)
+		}
+		d.Send, d.Timeout = mail.Send, c.Timeout
+	}
+	if s.twilio != nil {
+		d.Text = s.sendText
+		s.metrics.watchSMS(s.store, s.log)
+	}
+	var err error
+	s.delivery, err = delivery.New(d)
 	return err
 }
 

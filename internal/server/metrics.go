@@ -26,6 +26,7 @@ type metrics struct {
 	signIns  *prometheus.CounterVec
 	answers  *prometheus.CounterVec
 	messages *prometheus.CounterVec
+	texts    *prometheus.CounterVec
 	panics   prometheus.Counter
 	reloads  *prometheus.CounterVec
 	purged   prometheus.Counter
@@ -61,7 +62,10 @@ func newMetrics(version string) *metrics {
 			Name: "latchkey_connector_answers_total", Help: "Sign-ins at upstream providers, by connector and how they ended there.",
 		}, []string{"connector", "result"}),
 		messages: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "latchkey_messages_total", Help: "Deliveries of mail by this process, by result. retry: it will be tried again.",
+			Name: "latchkey_messages_total", Help: "Deliveries of mail and SMS by this process, by result. retry: it will be tried again.",
+		}, []string{"result"}),
+		texts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "latchkey_sms_total", Help: "Text messages, by what Twilio answered (accepted, refused, not_sent, unclear) and reported later (delivered, undelivered, failed).",
 		}, []string{"result"}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "latchkey_panics_total", Help: "Handlers that panicked. Anything but 0 is a defect.",
@@ -78,7 +82,7 @@ func newMetrics(version string) *metrics {
 		ConstLabels: prometheus.Labels{"version": version},
 	})
 	info.Set(1)
-	m.reg.MustRegister(m.requests, m.duration, m.tokens, m.refused, m.replays, m.acting, m.signIns, m.answers, m.messages, m.panics, m.reloads, m.purged, info,
+	m.reg.MustRegister(m.requests, m.duration, m.tokens, m.refused, m.replays, m.acting, m.signIns, m.answers, m.messages, m.texts, m.panics, m.reloads, m.purged, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, r := range []string{"ok", "refused"} {
 		m.reloads.WithLabelValues(r)

@@ -99,7 +99,7 @@ func (c *Console) previewer(dry *login.DryRunner) *provider.Previewer {
 
 // PreviewUpstream is Console.PreviewUpstream with what this server runs with: a connector that is switched off is none here.
 func (s *Server) PreviewUpstream(ctx context.Context, r UpstreamPreviewRequest) (*UpstreamPreview, error) {
-	v := previewing{texts: s.templates, known: s.login.WaysIn()[1:], dryRun: s.login.DryRun, preview: s.provider.Preview}
+	v := previewing{texts: s.templates, known: s.login.Connectors(), dryRun: s.login.DryRun, preview: s.provider.Preview}
 	return v.run(ctx, r)
 }
 

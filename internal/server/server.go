@@ -28,6 +28,7 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/delivery"
 	"github.com/latchkey-idp/latchkey/internal/privilege"
 	"github.com/latchkey-idp/latchkey/internal/requests"
+	"github.com/latchkey-idp/latchkey/internal/twilio"
 	"github.com/latchkey-idp/latchkey/internal/web"
 	"github.com/latchkey-idp/latchkey/login"
 	"github.com/latchkey-idp/latchkey/login/password"
@@ -83,7 +84,8 @@ type Server struct {
 	login     *login.Login
 	admin     *admin.Admin
 	requests  *requests.Desk
-	delivery  *delivery.Worker // nil = nothing is sent: there is no mail, or it stays to be looked at
+	delivery  *delivery.Worker // nil = nothing is sent: there is neither mail nor SMS, or they stay to be looked at
+	twilio    *twilio.Client   // nil = no SMS is sent
 	metrics   *metrics
 	ready     *readiness
 	certs     *certificates // nil = plain HTTP
@@ -116,7 +118,7 @@ func New(cfg *config.Config, opts Options) (_ *Server, err error) {
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
-	for _, step := range []func(context.Context) error{s.openStore, s.openKeys, s.openPages, s.openMail, s.build, s.openAdmin, s.fill, s.mount} {
+	for _, step := range []func(context.Context) error{s.openStore, s.openKeys, s.openPages, s.openOutbox, s.build, s.openAdmin, s.fill, s.mount} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -203,6 +205,7 @@ func (s *Server) build(context.Context) (err error) {
 		Issuer:   s.issuer, Connectors: ups, Seal: s.master.Seal, Open: s.master.Open, CodeKey: s.codeKey(),
 		Observe: func(connector, result string) { s.metrics.answers.WithLabelValues(connector, result).Inc() },
 		Store:   s.store, Mux: s.mux, Sessions: s.sessions, Passwords: s.passwords, Limiter: limiter, Templates: s.templates, Logger: s.log, Now: s.now,
+		Phone:       s.phoneLogin(),
 		Administers: s.guard.Any,
 		MayActAs:    func(ctx context.Context) error { return s.guard.Authorize(ctx, "users.act_as") },
 		Done: func(w http.ResponseWriter, r *http.Request, flow string) error {

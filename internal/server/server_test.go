@@ -44,6 +44,7 @@ func TestRoutesGolden(t *testing.T) {
 		var b strings.Builder
 		c := testConfig(t)
 		c.Mail = config.Mail{Host: "localhost", TLS: config.MailNone, From: "login@example.com"} // some routes need it
+		withPhone(c)
 		for _, r := range newServer(t, c, o).Mux().Routes() {
 			line := fmt.Sprintf("%-48s %-5s %-10s %s", r.Pattern, r.Kind, r.Rule, strings.Join(r.Options, " "))
 			b.WriteString(strings.TrimRight(line, " ") + "\n")

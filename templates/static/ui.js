@@ -28,6 +28,20 @@ summary?.addEventListener("click", (event) => {
   }
 });
 
+// Where the browser can, it offers the code of a text message whose last line names this host, and asks the person first.
+const code = document.querySelector("input[data-otp]");
+if (code && "OTPCredential" in window) {
+  const stop = new AbortController();
+  code.form.addEventListener("submit", () => stop.abort());
+  navigator.credentials.get({ otp: { transport: ["sms"] }, signal: stop.signal }).then(
+    (found) => {
+      code.value = found.code;
+      code.form.requestSubmit();
+    },
+    () => {}, // no message, no permission, or it was typed
+  );
+}
+
 // A form is sent once, however often its button is pressed. Coming back by the back button starts afresh.
 for (const form of document.querySelectorAll("form[method=post]")) {
   form.addEventListener("submit", (event) => {

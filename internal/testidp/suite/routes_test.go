@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/latchkey-idp/latchkey/internal/testidp"
+	"github.com/latchkey-idp/latchkey/internal/twilio/twiliotest"
 	"github.com/latchkey-idp/latchkey/internal/web"
 	"github.com/latchkey-idp/latchkey/store"
 )
@@ -24,6 +25,10 @@ var address = map[string]string{
 	"/account/connections/{id}/unlink":        "/account/connections/x/unlink",
 	"/admin/privilege-requests":               "/admin/privilege-requests",
 	"/admin/privilege-requests/{id}":          "/admin/privilege-requests/x",
+	"/account/phone":                          "/account/phone",
+	"/account/phone/code":                     "/account/phone/code?join=x",
+	"/account/phone/remove":                   "/account/phone/remove",
+	"/account/phone/resend":                   "/account/phone/resend?join=x",
 	"/account/privileges":                     "/account/privileges",
 	"/account/privileges/request":             "/account/privileges/request",
 	"/account/privileges/withdraw":            "/account/privileges/withdraw",
@@ -64,6 +69,12 @@ var address = map[string]string{
 	"/login/complete/resend":                  "/login/complete/resend?join=x",
 	"/login/link":                             "/login/link?join=x",
 	"/login/new-password":                     "/login/new-password",
+	"/hooks/twilio/status":                    "/hooks/twilio/status?message=x",
+	"/login/phone":                            "/login/phone",
+	"/login/phone/code":                       "/login/phone/code?join=x",
+	"/login/phone/new":                        "/login/phone/new",
+	"/login/phone/proof":                      "/login/phone/proof",
+	"/login/phone/resend":                     "/login/phone/resend?join=x",
 	"/login/start/{connector}":                "/login/start/oidc",
 	"/logout":                                 "/logout",
 	"/oauth2/authorize":                       "/oauth2/authorize?client_id=x",
@@ -85,7 +96,7 @@ var address = map[string]string{
 var crossSite = []string{"POST /callback/{connector}", "POST /oauth2/authorize", "POST /oauth2/logout"}
 
 // notices are the API routes for which a body's signature is all the proof there is: no client authenticates there, and no browser does.
-var notices = []string{"POST /callback/{connector}/backchannel", "POST /callback/{connector}/data-deletion", "POST /callback/{connector}/deauthorize"}
+var notices = []string{"POST /callback/{connector}/backchannel", "POST /callback/{connector}/data-deletion", "POST /callback/{connector}/deauthorize", "POST /hooks/twilio/status"}
 
 type ask struct {
 	name    string
@@ -125,7 +136,7 @@ func hit(t testing.TB, idp *testidp.IDP, r web.Route, a ask) testidp.Response {
 // TestEveryRouteIsGuarded walks the route table: anonymous, cross-site, without and with a foreign form token; the headers of every answer.
 func TestEveryRouteIsGuarded(t *testing.T) {
 	t.Parallel()
-	idp := testidp.Start(t, testidp.Options{Demo: true, Fakes: testidp.NewFakes(t, "oidc", "facebook")})
+	idp := testidp.Start(t, testidp.Options{Demo: true, Fakes: testidp.NewFakes(t, "oidc", "facebook"), Config: withPhone})
 	ada, eve := idp.User(testidp.Person{Privileges: []string{"admin"}}), idp.User(testidp.Person{})
 	in, other := idp.Browser(), idp.Browser()
 	in.SignIn(in.Get(idp.Issuer+"/login"), ada)
@@ -286,7 +297,7 @@ func TestSec_C2_CookieAttributes(t *testing.T) {
 func TestSec_J5_BrokenDatabaseOnEveryRoute(t *testing.T) {
 	t.Parallel()
 	gate := testidp.NewGate(t)
-	idp := testidp.Start(t, testidp.Options{URL: gate.URL, Demo: true, Fakes: testidp.NewFakes(t, "oidc", "facebook")})
+	idp := testidp.Start(t, testidp.Options{URL: gate.URL, Demo: true, Fakes: testidp.NewFakes(t, "oidc", "facebook"), Config: withPhone})
 	ada := idp.User(testidp.Person{})
 	b := idp.Browser()
 	b.Through(b.Get(idp.Issuer+"/login"), "oidc", "ana").Want(200, "account-title") // with keys and addresses of the upstream known
@@ -307,7 +318,9 @@ func TestSec_J5_BrokenDatabaseOnEveryRoute(t *testing.T) {
 		a := ask{header: self, cookies: session}
 		if slices.Contains(notices, r.Pattern) {
 			// Good ones: told that it cannot be done now, the upstream comes again.
-			a.body = url.Values{"signed_request": {signed}, "logout_token": {token}}
+			a.body = url.Values{"signed_request": {signed}, "logout_token": {token}, "AccountSid": {twiliotest.AccountSID}, "MessageStatus": {"delivered"}}
+			a.header = self.Clone()
+			a.header.Set("X-Twilio-Signature", twiliotest.Sign(idp.Issuer+"/hooks/twilio/status?message=x", a.body, twiliotest.AuthToken))
 		}
 		got := hit(t, idp, r, a)
 		if slices.Contains(notices, r.Pattern) && got.Status != http.StatusServiceUnavailable {
