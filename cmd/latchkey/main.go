@@ -65,6 +65,7 @@ type app struct {
 	configFile string // --config
 	dir        string // --dir
 	json       bool   // --json
+	as         string // --as: who makes a change, "" = the operator
 }
 
 func (a *app) root() *cobra.Command {

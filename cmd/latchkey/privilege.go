@@ -48,7 +48,7 @@ func (a *app) privilegeShow() *cobra.Command {
 		RunE: a.console(func(ctx context.Context, c *server.Console, args []string) error {
 			p, err := c.Privilege(ctx, args[0])
 			if err != nil {
-				return privilegeError(err, args[0])
+				return a.privilegeError(err, args[0])
 			}
 			if a.json {
 				return a.printJSON(p)
@@ -113,7 +113,7 @@ The list is in the order of ids, a page at a time: --after the last id shows the
 			}
 			list, more, err := c.Holders(ctx, args[0], after, limit)
 			if err != nil {
-				return privilegeError(err, args[0])
+				return a.privilegeError(err, args[0])
 			}
 			m, err := c.Store.Model(ctx)
 			if err != nil {
@@ -236,13 +236,15 @@ func (a *app) ticks(head string, t *rights.Table) {
 }
 
 // privilegeError says in plain words what stands in the way of a change of a privilege.
-func privilegeError(err error, name string) error {
+func (a *app) privilegeError(err error, name string) error {
 	var used *rights.InUse
 	var stored *store.InUse
 	var field *store.FieldError
-	switch {
+	switch why := a.refused(err); {
 	case err == nil:
 		return nil
+	case why != nil:
+		return why
 	case errors.As(err, &used):
 		return fmt.Errorf("%s is in use, and what it is used for must not change its meaning by the way; first change these: %s", name, used.Text)
 	case errors.As(err, &stored):

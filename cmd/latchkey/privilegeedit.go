@@ -100,7 +100,7 @@ client_id:role.
     latchkey privilege add helper --label Helper --text de=Helfer
     latchkey privilege add staff --label Staff --include helper --include advocate`,
 	}
-	cmd.RunE = a.console(func(ctx context.Context, c *server.Console, args []string) error {
+	cmd.RunE = a.consoleAs(func(ctx context.Context, c *server.Console, by string, args []string) error {
 		name := args[0]
 		p := &store.Privilege{Name: name, Includes: includes}
 		if err := texts.apply(cmd, p); err != nil {
@@ -121,7 +121,7 @@ client_id:role.
 			case n == "cron":
 				return errors.New("cron is for machines: it cannot be included")
 			case !known.Has(n) || strings.Contains(n, "/"):
-				return privilegeError(store.ErrNotFound, n)
+				return a.privilegeError(store.ErrNotFound, n)
 			}
 		}
 		if owner, _, role := strings.Cut(name, ":"); role {
@@ -130,8 +130,8 @@ client_id:role.
 			}
 			p.ClientID = owner
 		}
-		if err := c.Store.CreatePrivilege(ctx, actor, p); err != nil {
-			return privilegeError(err, name)
+		if err := c.Store.CreatePrivilege(ctx, by, p); err != nil {
+			return a.privilegeError(err, name)
 		}
 		if a.json {
 			detail, err := c.Privilege(ctx, name)
@@ -146,6 +146,7 @@ client_id:role.
 	texts.add(cmd)
 	cmd.Flags().StringSliceVar(&includes, "include", nil, "a privilege that comes with it; may be repeated")
 	a.jsonFlag(cmd)
+	a.asFlag(cmd)
 	return cmd
 }
 
@@ -154,12 +155,12 @@ func (a *app) privilegeDescribe() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "describe NAME", Short: "Change what a privilege is called and said to be; its name in tokens stays", Args: args("NAME"),
 	}
-	cmd.RunE = a.console(func(ctx context.Context, c *server.Console, args []string) error {
+	cmd.RunE = a.consoleAs(func(ctx context.Context, c *server.Console, by string, args []string) error {
 		if !slices.ContainsFunc([]string{"label", "description", "text", "text-description", "requestable"}, cmd.Flags().Changed) {
 			return usagef("say what to change: --label, --description, --text, --text-description, --requestable")
 		}
 		var wrong error
-		err := c.Describe(ctx, actor, args[0], func(p *store.Privilege) error {
+		err := c.Describe(ctx, by, args[0], func(p *store.Privilege) error {
 			wrong = texts.apply(cmd, p)
 			return wrong
 		})
@@ -167,12 +168,13 @@ func (a *app) privilegeDescribe() *cobra.Command {
 			return wrong
 		}
 		if err != nil {
-			return privilegeError(err, args[0])
+			return a.privilegeError(err, args[0])
 		}
 		a.printf("%s is described anew.\n", args[0])
 		return nil
 	})
 	texts.add(cmd)
+	a.asFlag(cmd)
 	return cmd
 }
 
@@ -200,13 +202,13 @@ type edited struct {
 }
 
 // edit shows what a change would do, and does it unless it touches somebody and nobody said yes.
-func (a *app) edit(ctx context.Context, c *server.Console, e store.Edit, f editFlags, done string) error {
-	impact, err := c.Weigh(ctx, actor, e)
+func (a *app) edit(ctx context.Context, c *server.Console, by string, e store.Edit, f editFlags, done string) error {
+	impact, err := c.Weigh(ctx, by, e)
 	switch {
 	case e.Delete && errors.Is(err, rights.ErrInFile):
 		return fmt.Errorf("%s is declared in the configuration file; take it out there and reload the server, then remove it here", e.Privilege)
 	case err != nil:
-		return privilegeError(err, e.Privilege)
+		return a.privilegeError(err, e.Privilege)
 	}
 	if !a.json {
 		a.printf("%s.\n", capital(impact.String()))
@@ -214,8 +216,8 @@ func (a *app) edit(ctx context.Context, c *server.Console, e store.Edit, f editF
 	write := !f.dry && (f.yes || impact.People == 0)
 	if write {
 		agree := func(now store.Impact) bool { return f.yes || now.People == 0 }
-		if _, err := c.Apply(ctx, actor, e, agree); err != nil {
-			return privilegeError(err, e.Privilege)
+		if _, err := c.Apply(ctx, by, e, agree); err != nil {
+			return a.privilegeError(err, e.Privilege)
 		}
 	}
 	if a.json {
@@ -273,10 +275,10 @@ func (a *app) privilegeIncludes(use, short string, change func(name string, have
 		Use: use, Short: short, Args: args("NAME", "OTHER..."),
 		Long: short + `.
 It says first who would gain or lose what. Where that is anybody, it writes only with --yes.`,
-		RunE: a.console(func(ctx context.Context, c *server.Console, args []string) error {
+		RunE: a.consoleAs(func(ctx context.Context, c *server.Console, by string, args []string) error {
 			p, err := c.Privilege(ctx, args[0])
 			if err != nil {
-				return privilegeError(err, args[0])
+				return a.privilegeError(err, args[0])
 			}
 			known, err := c.Store.Definitions(ctx)
 			if err != nil {
@@ -284,18 +286,19 @@ It says first who would gain or lose what. Where that is anybody, it writes only
 			}
 			for _, n := range args[1:] {
 				if !known.Has(n) || strings.Contains(n, "/") {
-					return privilegeError(store.ErrNotFound, n)
+					return a.privilegeError(store.ErrNotFound, n)
 				}
 			}
 			next, done, err := change(args[0], p.Includes, args[1:])
 			if err != nil {
 				return err
 			}
-			return a.edit(ctx, c, store.Edit{Privilege: args[0], Includes: next}, f, done)
+			return a.edit(ctx, c, by, store.Edit{Privilege: args[0], Includes: next}, f, done)
 		}),
 	}
 	f.add(cmd)
 	a.jsonFlag(cmd)
+	a.asFlag(cmd)
 	return cmd
 }
 
@@ -306,11 +309,12 @@ func (a *app) privilegeRemove() *cobra.Command {
 		Long: `Take a privilege away for good, from everybody who holds it and from all that include it. Nobody else can have its name for 90 days.
 It says first who would lose what. Where that is anybody, it writes only with --yes. It refuses while a client, a user type, a permission, a rule of
 delegation or the configuration refers to the privilege; six of the seven built-in ones stay for good.`,
-		RunE: a.console(func(ctx context.Context, c *server.Console, args []string) error {
-			return a.edit(ctx, c, store.Edit{Privilege: args[0], Delete: true}, f, args[0]+" is removed.")
+		RunE: a.consoleAs(func(ctx context.Context, c *server.Console, by string, args []string) error {
+			return a.edit(ctx, c, by, store.Edit{Privilege: args[0], Delete: true}, f, args[0]+" is removed.")
 		}),
 	}
 	f.add(cmd)
 	a.jsonFlag(cmd)
+	a.asFlag(cmd)
 	return cmd
 }

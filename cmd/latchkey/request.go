@@ -52,7 +52,7 @@ func (a *app) privilegeDecide() *cobra.Command {
 		Use: "decide ID", Short: "Approve or refuse a request for a privilege", Args: args("ID"),
 		Long: `Approve or refuse a request for a privilege, by the id that "latchkey privilege requests" shows. The person reads the note, and hears of the
 decision by mail where mail is set up.`,
-		RunE: a.console(func(ctx context.Context, c *server.Console, args []string) error {
+		RunE: a.consoleAs(func(ctx context.Context, c *server.Console, by string, args []string) error {
 			if approve == refuse {
 				return usagef("say one of --approve and --refuse")
 			}
@@ -63,7 +63,7 @@ decision by mail where mail is set up.`,
 			if err != nil {
 				return err
 			}
-			r, err := c.DecideRequest(ctx, actor, args[0], store.Decision{Approve: approve, Note: note, Until: until})
+			r, err := c.DecideRequest(ctx, by, args[0], store.Decision{Approve: approve, Note: note, Until: until})
 			if err != nil {
 				return requestError(err, args[0])
 			}
@@ -75,6 +75,7 @@ decision by mail where mail is set up.`,
 			return nil
 		}),
 	}
+	a.asFlag(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&approve, "approve", false, "give the privilege")
 	f.BoolVar(&refuse, "refuse", false, "do not give it")

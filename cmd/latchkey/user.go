@@ -72,7 +72,7 @@ With --no-password the account has none until "latchkey user passwd" gives it on
 				for _, p := range grants {
 					as := store.Assignment{UserID: u.ID, Privilege: p, GivenBy: actor, Reason: "given when the account was created"}
 					if err := c.Store.Assign(ctx, actor, &as); err != nil {
-						return assignError(err, p)
+						return a.assignError(err, p)
 					}
 				}
 				return nil
@@ -250,7 +250,7 @@ func (a *app) userGrant() *cobra.Command {
 	var reason, from, to string
 	cmd := &cobra.Command{
 		Use: "grant USER PRIVILEGE...", Short: "Give privileges", Args: args("USER", "PRIVILEGE..."),
-		RunE: a.console(func(ctx context.Context, c *server.Console, args []string) error {
+		RunE: a.consoleAs(func(ctx context.Context, c *server.Console, by string, args []string) error {
 			u, err := findUser(ctx, c, args[0])
 			if err != nil {
 				return err
@@ -265,9 +265,9 @@ func (a *app) userGrant() *cobra.Command {
 			}
 			err = c.Store.Tx(ctx, func(ctx context.Context) error {
 				for _, p := range args[1:] {
-					as := store.Assignment{UserID: u.ID, Privilege: p, GivenBy: actor, Reason: reason, From: start, Until: end}
-					if err := c.Store.Assign(ctx, actor, &as); err != nil {
-						return assignError(err, p)
+					as := store.Assignment{UserID: u.ID, Privilege: p, GivenBy: by, Reason: reason, From: start, Until: end}
+					if err := c.Store.Assign(ctx, by, &as); err != nil {
+						return a.assignError(err, p)
 					}
 				}
 				return nil
@@ -279,6 +279,7 @@ func (a *app) userGrant() *cobra.Command {
 			return nil
 		}),
 	}
+	a.asFlag(cmd)
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for the audit log")
 	cmd.Flags().StringVar(&from, "from", "", "in force from then on (2026-01-31 or RFC 3339; UTC)")
 	cmd.Flags().StringVar(&to, "until", "", "in force until then (2026-01-31 or RFC 3339; UTC)")
@@ -343,8 +344,10 @@ func fieldProblem(err error) error {
 	return fmt.Errorf("this %s cannot be used: %s", name, f.Why)
 }
 
-func assignError(err error, priv string) error {
-	switch {
+func (a *app) assignError(err error, priv string) error {
+	switch why := a.refused(err); {
+	case why != nil:
+		return why
 	case errors.Is(err, store.ErrNotFound):
 		return fmt.Errorf("there is no privilege %q", priv)
 	case errors.Is(err, store.ErrConflict):

@@ -16,11 +16,11 @@ import (
 )
 
 func (a *app) userSetType() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "set-type USER TYPE", Short: "Give an account another user type, by value or name", Args: args("USER", "TYPE"),
 		Long: `Give an account another user type, by value or name. Everybody has one; "latchkey privilege types" lists them. What the type before it brought goes,
 what was given besides stays.`,
-		RunE: a.console(func(ctx context.Context, c *server.Console, args []string) error {
+		RunE: a.consoleAs(func(ctx context.Context, c *server.Console, by string, args []string) error {
 			u, err := findUser(ctx, c, args[0])
 			if err != nil {
 				return err
@@ -33,7 +33,7 @@ what was given besides stays.`,
 				a.printf("%s is of type %s already.\n", u.Name(), typeName(t))
 				return nil
 			}
-			switch err := c.Store.SetUserType(ctx, actor, u.ID, t.Value); {
+			switch err := c.Store.SetUserType(ctx, by, u.ID, t.Value); {
 			case errors.Is(err, store.ErrLastAdmin):
 				return lastAdmin(u)
 			case errors.Is(err, store.ErrNotFound):
@@ -45,6 +45,8 @@ what was given besides stays.`,
 			return nil
 		}),
 	}
+	a.asFlag(cmd)
+	return cmd
 }
 
 func lastAdmin(u *store.User) error {
@@ -72,11 +74,11 @@ func typeText(v userJSON) string {
 }
 
 func (a *app) userRevoke() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "revoke USER PRIVILEGE...", Short: "Take privileges away", Args: args("USER", "PRIVILEGE..."),
 		Long: `Take away privileges that people gave. What a connector's rules give goes with what the provider says of the person, what a user type brings with the
 type, and what another privilege includes with that one.`,
-		RunE: a.console(func(ctx context.Context, c *server.Console, args []string) error {
+		RunE: a.consoleAs(func(ctx context.Context, c *server.Console, by string, args []string) error {
 			u, err := findUser(ctx, c, args[0])
 			if err != nil {
 				return err
@@ -84,7 +86,7 @@ type, and what another privilege includes with that one.`,
 			err = c.Store.Tx(ctx, func(ctx context.Context) error {
 				for _, p := range args[1:] {
 					var bound *store.BoundError
-					switch err := c.Store.Unassign(ctx, actor, u.ID, p); {
+					switch err := c.Store.Unassign(ctx, by, u.ID, p); {
 					case errors.Is(err, store.ErrLastAdmin):
 						return lastAdmin(u)
 					case errors.As(err, &bound), errors.Is(err, store.ErrNotFound):
@@ -119,6 +121,8 @@ type, and what another privilege includes with that one.`,
 			return nil
 		}),
 	}
+	a.asFlag(cmd)
+	return cmd
 }
 
 // heldOtherwise says why a privilege cannot be taken away by itself: nobody gave it, but something else brings it; or it is not held at all.

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey-idp/latchkey/internal/privilege"
+	"github.com/latchkey-idp/latchkey/internal/server"
+	"github.com/latchkey-idp/latchkey/store"
+)
+
+// asFlag lets a command make its change as somebody: with what they may do and in their name, instead of as the operator, whom nothing binds.
+func (a *app) asFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&a.as, "as", "", "make the change as this person: no more than they may do, and in their name")
+}
+
+// consoleAs is console for a command with --as. by is who makes the change.
+func (a *app) consoleAs(do func(ctx context.Context, c *server.Console, by string, args []string) error) func(*cobra.Command, []string) error {
+	return a.console(func(ctx context.Context, c *server.Console, args []string) error {
+		by := actor
+		if a.as != "" {
+			u, err := findUser(ctx, c, a.as)
+			if err != nil {
+				return err
+			}
+			by = u.ID
+		}
+		err := do(ctx, c, by, args)
+		if why := a.refused(err); why != nil {
+			return why
+		}
+		return err
+	})
+}
+
+// refused says why the person under --as may not do it, nil when that is not what an error says.
+func (a *app) refused(err error) error {
+	why := ""
+	switch {
+	case a.as == "" || err == nil || errors.Is(err, privilege.ErrCron):
+		return nil
+	case errors.Is(err, privilege.ErrSelf):
+		why = "nobody changes what they may do themselves"
+	case errors.Is(err, privilege.ErrProtected):
+		why = "somebody this touches holds more than they do"
+	case errors.Is(err, privilege.ErrNotHeld):
+		why = "they do not hold all of it themselves"
+	case errors.Is(err, privilege.ErrOutside):
+		why = "the rules of delegation do not let them"
+	case errors.Is(err, store.ErrForbidden):
+		why = "they may not make such changes"
+	default:
+		return nil
+	}
+	return fmt.Errorf("not as %s: %s", a.as, why)
+}
