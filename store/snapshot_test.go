@@ -93,7 +93,7 @@ func TestSnapshot_EveryPath(t *testing.T) {
 				{"exclude", include("staff", "trainer"), false},
 				{"a user type", types("staff"), false},
 				{"a user type of something else", types("base"), false},
-				{"a user type less", func(ctx context.Context) error { return s.SetUserTypes(ctx, "cli", nil) }, false},
+				{"a user type of nothing", types(""), false},
 				{"a client's role", create(role, "base"), false},
 				{"the client's removal", func(ctx context.Context) error { return s.RemoveClient(ctx, "cli", c.ID) }, false},
 				{"delete", func(ctx context.Context) error { _, err := s.DeletePrivilege(ctx, "cli", "base"); return err }, false},
@@ -502,4 +502,3 @@ func TestSnapshot_Contents(t *testing.T) {
 		}
 	})
 }
-
