@@ -109,6 +109,7 @@ func (s *Store) changed(ctx context.Context) error {
 		for _, f := range s.cache.drop(n, true) {
 			f()
 		}
+		s.wantSnapshot()
 	})
 	return nil
 }
@@ -121,10 +122,14 @@ func (s *Store) changeCounter(ctx context.Context) (int64, error) {
 	return n, err
 }
 
-// Watch keeps the caches fresh (change counter every second) until ctx ends. While the counter cannot be read nothing is trusted for
-// longer than that second.
+// Watch keeps the caches fresh (change counter every second) until ctx ends, and the snapshot of the definitions. While the counter cannot be read
+// nothing is trusted for longer than that second.
 func (s *Store) Watch(ctx context.Context) {
 	ctx = context.WithValue(ctx, upkeepKey{}, true)
+	s.wantSnapshot()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { s.keepSnapshots(ctx) }) // apart, as the caches do not wait for a write
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	down := false
@@ -153,6 +158,7 @@ func (s *Store) Watch(ctx context.Context) {
 			for _, f := range c.drop(n, false) {
 				f()
 			}
+			s.wantSnapshot() // whoever made the change may be gone: a command
 			down = false
 		default:
 			down = false

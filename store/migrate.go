@@ -77,7 +77,9 @@ func (s *Store) SchemaVersion(ctx context.Context) (have, want int64, err error)
 		}
 		want = max(want, v)
 	}
-	want = max(want, guardVersion)
+	for v := range ownMigrations {
+		want = max(want, v)
+	}
 	var v sql.NullInt64
 	v, _, err = value[sql.NullInt64](ctx, s, schemaVersion)
 	var pg *pgconn.PgError
@@ -91,8 +93,8 @@ func (s *Store) SchemaVersion(ctx context.Context) (have, want int64, err error)
 	return v.Int64, want, nil
 }
 
-// guardVersion is the migration that makes the audit log append-only; triggers are written differently by each engine.
-const guardVersion = 2
+// ownMigrations are those with triggers, which each engine writes differently: the names of their files, in a folder per engine.
+var ownMigrations = map[int64]string{2: "00002_audit_guard", 10: "00010_definitions"}
 
 // migrations makes goose's provider on a pool of its own, to be closed by the caller.
 func (s *Store) migrations() (*goose.Provider, *sql.DB, error) {
@@ -123,31 +125,35 @@ func (s *Store) migrations() (*goose.Provider, *sql.DB, error) {
 			return nil, nil, errors.Join(err, db.Close())
 		}
 	}
-	up, down, err := s.guards(files)
-	if err != nil {
-		return nil, nil, errors.Join(err, db.Close())
+	var own []*goose.Migration
+	for v, name := range ownMigrations {
+		up, down, err := s.ownMigration(files, name)
+		if err != nil {
+			return nil, nil, errors.Join(err, db.Close())
+		}
+		own = append(own, goose.NewGoMigration(v, &goose.GoFunc{RunTx: up}, &goose.GoFunc{RunTx: down}))
 	}
 	p, err := goose.NewProvider(dialect, db, files, goose.WithSessionLocker(locker), goose.WithDisableGlobalRegistry(true), goose.WithSlog(s.log),
-		goose.WithGoMigrations(goose.NewGoMigration(guardVersion, &goose.GoFunc{RunTx: up}, &goose.GoFunc{RunTx: down})))
+		goose.WithGoMigrations(own...))
 	if err != nil {
 		return nil, nil, errors.Join(err, db.Close())
 	}
 	return p, db, nil
 }
 
-func (s *Store) guards(files fs.FS) (up, down func(context.Context, *sql.Tx) error, err error) {
-	run := func(name string) (func(context.Context, *sql.Tx) error, error) {
-		text, err := fs.ReadFile(files, s.engine+"/"+name)
+func (s *Store) ownMigration(files fs.FS, name string) (up, down func(context.Context, *sql.Tx) error, err error) {
+	run := func(end string) (func(context.Context, *sql.Tx) error, error) {
+		text, err := fs.ReadFile(files, s.engine+"/"+name+end)
 		return func(ctx context.Context, tx *sql.Tx) error {
 			_, err := tx.ExecContext(ctx, string(text))
 			return err
 		}, err
 	}
-	up, err = run("00002_audit_guard.up.sql")
+	up, err = run(".up.sql")
 	if err != nil {
 		return nil, nil, err
 	}
-	down, err = run("00002_audit_guard.down.sql")
+	down, err = run(".down.sql")
 	return up, down, err
 }
 

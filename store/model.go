@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -196,31 +195,6 @@ func (s *Store) model(ctx context.Context) (*Model, error) {
 		m.Delegations = append(m.Delegations, privilege.Delegation{Holder: r.Holder, Confer: r.Confer, People: people})
 	}
 	return m, nil
-}
-
-// Three texts instead of fifty thousand rows: a row costs more than what is in it, and joining parent and child to one text more than to carry
-// both. No name has a space in it. One statement, so that names and includes are of one moment, and one scan for parents and children, so
-// that both come in its order.
-const definitionsLive = `SELECT COALESCE((SELECT STRING_AGG(name, ' ') FROM privileges WHERE deleted_at IS NULL), ''),
-  COALESCE(STRING_AGG(parent, ' '), ''), COALESCE(STRING_AGG(child, ' '), '') FROM privilege_includes WHERE ended_at IS NULL`
-
-// graph is made of names and includes alone, read without the rest of ten thousand rows.
-func (s *Store) graph(ctx context.Context) (*privilege.Graph, error) {
-	var names, parents, children string
-	err := s.read(ctx, definitionsLive, nil, func(r *sql.Rows) error {
-		if !r.Next() {
-			return r.Err()
-		}
-		return r.Scan(&names, &parents, &children)
-	})
-	if err != nil {
-		return nil, err
-	}
-	g, err := privilege.ReadGraph(names, parents, children)
-	if err != nil {
-		return nil, fmt.Errorf("store: privileges: %w", err)
-	}
-	return g, nil
 }
 
 const (

@@ -159,7 +159,8 @@ func fillRights(b *testing.B, engine, address string, people int) {
 }
 
 // BenchmarkRights measures what the privilege model costs with 10,000 privileges of five parents each and ten assignments per person: a person's
-// closure (warm; cold, as after a change of any definition; and as a new process finds it), and what an edit would do that touches a tenth of all
+// closure (warm; cold, as a new process finds it or another's change leaves it; the same before anybody stored a snapshot of the definitions; and with the opening
+// of the store), what the gate and the definitions cost, and what an edit would do that touches a tenth of all
 // people, or all. The database is kept for the next run, see benchDir.
 func BenchmarkRights(b *testing.B) {
 	people := benchPeople()
@@ -168,6 +169,9 @@ func BenchmarkRights(b *testing.B) {
 			address := keptRights(b, engine, people)
 			s := storetest.OpenWith(b, engine, store.Config{URL: address})
 			ctx := b.Context()
+			if err := s.KeepSnapshot(ctx); err != nil {
+				b.Fatal(err)
+			}
 			read := func(s *store.Store, i int) {
 				m, err := s.Model(ctx)
 				if err != nil {
@@ -200,6 +204,16 @@ func BenchmarkRights(b *testing.B) {
 					read(s, i)
 				}
 			})
+			b.Run("unkept", func(b *testing.B) {
+				run(b, behind(b, engine, address), `UPDATE definition_snapshot SET generation = 0`)
+				for i := 0; b.Loop(); i++ {
+					s.Forget()
+					read(s, i)
+				}
+				if err := s.KeepSnapshot(ctx); err != nil {
+					b.Fatal(err)
+				}
+			})
 			b.Run("start", func(b *testing.B) {
 				for i := 0; b.Loop(); i++ {
 					b.StopTimer()
@@ -212,6 +226,33 @@ func BenchmarkRights(b *testing.B) {
 					b.StopTimer()
 					fresh.Close()
 					b.StartTimer()
+				}
+			})
+			b.Run("gate", func(b *testing.B) {
+				for i := 0; b.Loop(); i++ {
+					if err := s.DryRun(ctx, func(ctx context.Context) error {
+						return s.Assign(ctx, "cli", &store.Assignment{UserID: fmt.Sprintf("u%09d", i*7919%people), Privilege: "trainer"})
+					}); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+			db := behind(b, engine, address)
+			b.Run("define", func(b *testing.B) { // 10,000 privileges in one transaction
+				for b.Loop() {
+					tx, err := db.BeginTx(ctx, nil)
+					if err != nil {
+						b.Fatal(err)
+					}
+					for i := range 10_000 {
+						q := fmt.Sprintf(`INSERT INTO privileges (name, label, description, built_in, client_id, created_at, updated_at) VALUES ('q%d', '', '', FALSE, '', 0, 0)`, i)
+						if _, err := tx.ExecContext(ctx, q); err != nil {
+							b.Fatal(err)
+						}
+					}
+					if err := tx.Rollback(); err != nil {
+						b.Fatal(err)
+					}
 				}
 			})
 			impact := func(name string, want int) {

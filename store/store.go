@@ -85,13 +85,14 @@ type Store struct {
 	reads, writes, transactions, upkeep atomic.Int64
 
 	cache    cache
+	unkept   chan struct{} // the snapshot of the definitions may be missing (snapshot.go)
 	enqueued bell
 	rules    atomic.Pointer[privilege.Rules] // what actions require (acting.go)
 }
 
 // Open connects; it does not migrate and it does not refuse an empty schema.
 func Open(ctx context.Context, c Config) (*Store, error) {
-	s := &Store{log: c.Logger, ownClock: c.Now, conf: c}
+	s := &Store{log: c.Logger, ownClock: c.Now, conf: c, unkept: make(chan struct{}, 1)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -29,7 +29,7 @@ func Contents(t testing.TB, s *store.Store) map[string]string {
 }
 
 // ContentsOf are the number of rows and a hash of them for every table of a database, whatever its name: two that are equal were not written between.
-// It reads past the store, in a connection of its own.
+// The snapshot of the definitions is left out: it says nothing that other tables do not say, and upkeep may write it at any time. It reads past the store, in a connection of its own.
 func ContentsOf(t testing.TB, address string) map[string]string {
 	t.Helper()
 	driver, tables := "pgx", `SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' AND table_type = 'BASE TABLE'`
@@ -44,6 +44,9 @@ func ContentsOf(t testing.TB, address string) map[string]string {
 	defer db.Close()
 	out := map[string]string{}
 	for _, name := range texts(t, db, tables) {
+		if name == "definition_snapshot" {
+			continue
+		}
 		rows := texts(t, db, `SELECT * FROM "`+name+`"`)
 		slices.Sort(rows)
 		sum := sha256.Sum256([]byte(strings.Join(rows, "\n")))
