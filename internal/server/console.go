@@ -48,6 +48,20 @@ func (c *Console) Connectors() (ids []string) {
 	return ids
 }
 
+// WaysIn are all ways to sign in that are switched on.
+func (c *Console) WaysIn() (list []string) {
+	if c.cfg.Login.Password.Enabled {
+		list = append(list, store.CredPassword)
+	}
+	if c.cfg.Login.EmailCode.Enabled {
+		list = append(list, store.WayEmailCode)
+	}
+	if c.cfg.Login.Phone.Enabled {
+		list = append(list, store.WayPhone)
+	}
+	return append(list, c.Connectors()...)
+}
+
 // ErrOldSchema: the database has to be migrated first.
 var ErrOldSchema = errors.New("the database is from an older version; run latchkey migrate")
 
@@ -115,11 +129,11 @@ func KeyState(k store.SigningKey, now time.Time) string { return provider.State(
 
 // HashPassword checks a new password against the server's rules and hashes it; own are the person's names and addresses.
 func (c *Console) HashPassword(ctx context.Context, pw string, own ...string) (phc string, err error) {
-	h, err := newHasher(c.cfg, c.master)
+	h, err := newHasher(c.cfg, c.master, c.log)
 	if err != nil {
 		return "", err
 	}
-	if key, args := h.Check(pw, own...); key != "" {
+	if key, args := h.Check(ctx, pw, own...); key != "" {
 		return "", errors.New(passwordProblem(key, args, c.cfg))
 	}
 	phc, err = h.Hash(ctx, pw)
