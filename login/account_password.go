@@ -103,14 +103,27 @@ func (l *Login) setPassword(w http.ResponseWriter, r *http.Request) error {
 
 // passwordChanged tells the person and keeps the event, in the transaction of the change.
 func (l *Login) passwordChanged(ctx context.Context, u *store.User, lang, how string) error {
-	mail := templates.PasswordChangedMail{At: l.now().In(u.Location())}
-	if l.forgets() {
-		mail.ForgotPath = forgotPath
-	}
-	if err := l.notice(ctx, u, u.Email, lang, mail); err != nil {
+	if err := l.notice(ctx, u, u.Email, lang, passwordNotice(u, l.now(), l.forgets())); err != nil {
 		return err
 	}
 	return l.record(ctx, "password_changed", u.ID, "", map[string]any{"method": how})
+}
+
+func passwordNotice(u *store.User, now time.Time, forgets bool) templates.PasswordChangedMail {
+	mail := templates.PasswordChangedMail{At: now.In(u.Location())}
+	if forgets {
+		mail.ForgotPath = forgotPath
+	}
+	return mail
+}
+
+// PasswordNotice is the mail that tells a person of a change of their password which the command line made. forgets: they may ask for a new one by mail.
+func PasswordNotice(set *templates.Set, u *store.User, now time.Time, forgets bool) (*store.Message, error) {
+	text, err := set.Mail(u.Locale, passwordNotice(u, now, forgets))
+	if err != nil {
+		return nil, err
+	}
+	return &store.Message{Kind: "mail", Recipient: u.Email, Subject: text.Subject, Text: text.Text, HTML: text.HTML, ExpiresAt: store.At(now.Add(noticeLife))}, nil
 }
 
 // What a page says was done, in its address: one of these words and nothing else is ever printed.

@@ -152,6 +152,40 @@ func passwordProblem(key string, args map[string]any, cfg *config.Config) string
 	return t.Text("en", key, args)
 }
 
+// CheckHash says in plain words why a hash that another program made cannot be taken, nil when it can.
+func (c *Console) CheckHash(ctx context.Context, hash string) error {
+	h, err := newHasher(c.cfg, c.master, c.log)
+	if err != nil {
+		return err
+	}
+	if err := h.Importable(ctx, hash); err != nil {
+		return errors.New("this hash cannot be taken: it must be argon2id ($argon2id$v=19$…), bcrypt ($2b$…, cost 14 at most) or Django's pbkdf2_sha256 ($ between its parts, " +
+			"1,000 to 2,500,000 iterations)")
+	}
+	return nil
+}
+
+// SetPassword gives an account a password on actor's word, and tells its owner by mail, as a change on a page does.
+func (c *Console) SetPassword(ctx context.Context, actor string, u *store.User, phc string, mustChange bool) error {
+	return c.Store.Tx(ctx, func(ctx context.Context) error {
+		if err := c.Store.SetPassword(ctx, actor, u.ID, phc, mustChange, ""); err != nil {
+			return err
+		}
+		if !c.cfg.Mail.On() || u.Email == "" || !u.Active(c.now()) {
+			return nil
+		}
+		set, err := pages(c.cfg, false)
+		if err != nil {
+			return err
+		}
+		message, err := login.PasswordNotice(set, u, c.now(), c.cfg.Login.Password.Enabled)
+		if err != nil {
+			return err
+		}
+		return c.Store.Enqueue(ctx, message)
+	})
+}
+
 // SetupLink makes a new one-time link through which an administrator is created; earlier unused ones die.
 func (c *Console) SetupLink(ctx context.Context) (link string, expires time.Time, err error) {
 	link, err = login.ReissueSetupLink(ctx, c.Store, c.cfg.Issuer, login.SetupTTL)

@@ -335,8 +335,12 @@ func (s *Server) FirstStart() bool { return s.firstStart }
 // Logger of this server.
 func (s *Server) Logger() *slog.Logger { return s.log }
 
-// SetupLink makes the one-time link for the first administrator; ErrSetupDone once there was one.
+// SetupLink makes the one-time link for the first administrator; ErrSetupDone once there was one, or where nobody could sign in with the password that
+// is chosen there.
 func (s *Server) SetupLink(ctx context.Context) (string, error) {
+	if !s.cfg.Login.Password.Enabled {
+		return "", ErrSetupDone
+	}
 	link, err := login.NewSetupLink(ctx, s.store, s.issuer, login.SetupTTL)
 	if errors.Is(err, login.ErrSetupDone) {
 		return "", ErrSetupDone

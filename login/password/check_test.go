@@ -110,6 +110,6 @@ func TestSec_I4_CheckIsQuick(t *testing.T) {
 func BenchmarkCheck(b *testing.B) {
 	h := cheap(b, nil)
 	for b.Loop() {
-		h.Check(t.Context(), "correct horse battery staple", "jane.doe@example.com", "Jane", "Doe")
+		h.Check(b.Context(), "correct horse battery staple", "jane.doe@example.com", "Jane", "Doe")
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/argon2"
@@ -47,17 +48,21 @@ const (
 	saltBytes = 16
 	keyBytes  = 32
 	queueTime = 2 * time.Second
+	// queueMost is how many callers wait for one slot: no more than it could serve in queueTime on a fast machine. Whoever comes after them would wait
+	// for nothing, and is told at once.
+	queueMost = 64
 )
 
-// ErrBusy: every slot stayed taken for two seconds. 503 with Retry-After.
+// ErrBusy: every slot stayed taken for two seconds, or too many wait already. 503 with Retry-After.
 var ErrBusy = errors.New("password: too many sign-ins at once")
 
-// Hasher hashes and verifies behind a pool of Slots; a caller waits at most 2 s, then ErrBusy.
+// Hasher hashes and verifies behind a pool of Slots; a caller waits at most 2 s, and not where too many wait, then ErrBusy.
 type Hasher struct {
 	c       Config
 	want    params
 	peppers map[string][]byte
 	slots   chan struct{}
+	waiting atomic.Int64
 	dummy   phc
 	words   *guesser
 }
@@ -179,6 +184,10 @@ func (h *Hasher) enter(ctx context.Context) error {
 	case h.slots <- struct{}{}:
 		return nil
 	default:
+	}
+	defer h.waiting.Add(-1)
+	if h.waiting.Add(1) > int64(queueMost*cap(h.slots)) {
+		return ErrBusy
 	}
 	t := time.NewTimer(queueTime)
 	defer t.Stop()
