@@ -8,8 +8,11 @@
 //	/login/start/{c} ─▶ upstream ─▶ /callback/{c} ─▶ identity ─▶ whose account (decideLink)? ─┬─ one: as above
 //	                                             ├─ one that must be proven: /login/link ─────┤
 //	                                             └─ something is missing: /login/complete ────┤
-//	/login/phone ─▶ a code by SMS ─▶ whose number (phoneIn)? ──────────────────────────────────┘
-//	signed in, and the application requires an address: /login/complete ─▶ a code by mail ─────┘
+//	/login/phone ─▶ a code by SMS ─▶ whose number (phoneIn)? ──────────────────────────────────┤
+//	signed in, and the application requires an address: /login/complete ─▶ a code by mail ─────┤
+//	/register ─▶ a code by mail ─▶ a new account ──────────────────────────────────────────────┤
+//	/login/code ─▶ a code by mail ─────────────────────────────────────────────────────────────┘
+//	/login/forgot ─▶ a link by mail ─▶ /login/reset/… ─POST─▶ another password, and back to /login
 //
 // It refuses to decide anything about OAuth: whether a flow may go on, and where to, is Config.Done's question. It refuses return
 // addresses from the browser: a sign-in ends at a flow kept by the server, or at /account. It never says why a sign-in failed.
