@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -129,7 +130,7 @@ const purposeUndo = "email_undo"
 // emailProven gives the account its new address, and tells the one before.
 func (l *Login) emailProven(w http.ResponseWriter, r *http.Request, c *coded, code *store.MailCode, said typed) error {
 	lang := l.mux.Base(w, r).Lang
-	err := l.store.Tx(r.Context(), func(ctx context.Context) error {
+	err := l.changeAddress(r.Context(), func(ctx context.Context) error {
 		if err := l.useCode(ctx, c, code); err != nil {
 			return err
 		}
@@ -150,7 +151,7 @@ func (l *Login) emailProven(w http.ResponseWriter, r *http.Request, c *coded, co
 		return l.notice(ctx, before, before.Email, lang, mail)
 	})
 	switch {
-	case errors.Is(err, store.ErrConflict): // it became somebody's meanwhile; whoever reads the mailbox may know
+	case errors.Is(err, errTaken): // it became somebody's meanwhile; whoever reads the mailbox may know
 		page := l.emailPage(w, r)
 		page.FormErrors = templates.FormErrors{Fields: map[string]string{"email": "complete.error_email"}}
 		return l.mux.Render(w, r, http.StatusUnprocessableEntity, page)
@@ -161,6 +162,25 @@ func (l *Login) emailProven(w http.ResponseWriter, r *http.Request, c *coded, co
 	}
 	return web.SeeOther(w, r, donePath(doneEmail))
 }
+
+// changeAddress runs a change of address in a transaction, and again when somebody else changed the account at the same time. errTaken says that the
+// address is another account's.
+func (l *Login) changeAddress(ctx context.Context, change func(context.Context) error) (err error) {
+	for try := 0; ; try++ {
+		err = l.store.Tx(ctx, change)
+		var taken *store.FieldError
+		switch {
+		case !errors.Is(err, store.ErrConflict):
+			return err
+		case errors.As(err, &taken):
+			return fmt.Errorf("%w: %w", errTaken, err)
+		case try == 3:
+			return err
+		}
+	}
+}
+
+var errTaken = errors.New("login: the address is another account's")
 
 // undoLink makes the link that goes to the address before; "" for an address that was never proven. There is one for the oldest address of the last
 // days: somebody who got into the account must not kill it with a second change.
@@ -207,7 +227,7 @@ func (l *Login) showUndo(w http.ResponseWriter, r *http.Request) error {
 func (l *Login) undo(w http.ResponseWriter, r *http.Request) error {
 	ctx, hash, lang := r.Context(), hashOf(r.PathValue("token")), l.mux.Base(w, r).Lang
 	next := ""
-	err := l.store.Tx(ctx, func(ctx context.Context) error {
+	err := l.changeAddress(ctx, func(ctx context.Context) error {
 		link, undo, err := l.undoing(ctx, hash)
 		if err != nil {
 			return err
@@ -236,7 +256,7 @@ func (l *Login) undo(w http.ResponseWriter, r *http.Request) error {
 		return err
 	})
 	switch {
-	case errors.Is(err, store.ErrConflict):
+	case errors.Is(err, errTaken):
 		return &web.Error{Status: http.StatusConflict, Key: "error.undo_taken", Code: "undo_taken", Err: err, RestartURL: signInPath}
 	case err != nil:
 		return linkError(err, signInPath)

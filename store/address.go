@@ -7,7 +7,8 @@ import (
 )
 
 // ChangeEmail gives an account an address that its person has just proven, in one audited transaction. Links to set a password, which went to
-// the address before, are over. before is the account as it was. A FieldError with ErrConflict says that the address is somebody else's.
+// the address before, are over. before is the account as it was. A FieldError says that the address is somebody else's; ErrConflict without one, that
+// the account was changed at the same time. Neither address is in the audit log, which outlives the account.
 func (s *Store) ChangeEmail(ctx context.Context, actor, userID, email string) (before *User, err error) {
 	err = s.Tx(ctx, func(ctx context.Context) error {
 		u, err := s.User(ctx, userID)
@@ -29,7 +30,7 @@ func (s *Store) ChangeEmail(ctx context.Context, actor, userID, email string) (b
 		if err := s.UseOneTimesOf(ctx, PurposeReset, userID); err != nil {
 			return err
 		}
-		return s.Audit(ctx, actor, "user.change_email", "user:"+userID, map[string]string{"from": before.Email, "to": email})
+		return s.Audit(ctx, actor, "user.change_email", "user:"+userID, map[string]string{"evidence": "mail"})
 	})
 	return before, err
 }
