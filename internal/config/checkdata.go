@@ -175,11 +175,10 @@ func (r *reader) checkRegistration() {
 	l := &r.cfg.Login
 	r.choice("login.registration", l.Registration, "open", "approval", "invite", "closed")
 	r.checkDomains("login.domains", l.Domains)
-	switch {
-	case r.cfg.Mail.On():
-	case l.EmailCode.Enabled:
+	if l.EmailCode.Enabled && !r.cfg.Mail.On() {
 		r.problem("login.email_code.enabled", "is true, and there is no mail to send codes with; see the block mail")
-	case l.Registration == "open" || l.Registration == "approval":
+	}
+	if (l.Registration == "open" || l.Registration == "approval") && !r.cfg.Mail.On() {
 		r.problem("login.registration", "is %s, and there is no mail for people to prove their address with; see the block mail", l.Registration)
 	}
 	if !l.Password.Enabled && !l.EmailCode.Enabled && !l.Phone.Enabled && !slices.ContainsFunc(r.cfg.Connectors, func(c Connector) bool { return c.Enabled }) {
