@@ -234,16 +234,6 @@ func refusal(err error) (status int, e templates.FormErrors, ok bool) {
 		return status, e, true
 	}
 	switch {
-	case errors.Is(err, privilege.ErrSelf):
-		return say(http.StatusForbidden, "self")
-	case errors.Is(err, privilege.ErrProtected):
-		return say(http.StatusForbidden, "protected")
-	case errors.Is(err, privilege.ErrNotHeld):
-		return say(http.StatusForbidden, "not_yours")
-	case errors.Is(err, privilege.ErrOutside):
-		return say(http.StatusForbidden, "outside")
-	case errors.Is(err, privilege.ErrCron):
-		return say(http.StatusForbidden, "machine")
 	case errors.Is(err, store.ErrLastAdmin):
 		return say(http.StatusConflict, "last_admin")
 	case errors.Is(err, store.ErrBuiltIn):
@@ -260,8 +250,9 @@ func refusal(err error) (status int, e templates.FormErrors, ok bool) {
 		return say(http.StatusUnprocessableEntity, "type")
 	case errors.As(err, &field):
 		return fieldRefusal(field)
-	case errors.Is(err, store.ErrForbidden):
-		return say(http.StatusForbidden, "power")
+	}
+	if why := rights.Refusal(err); why != "" {
+		return say(http.StatusForbidden, why)
 	}
 	return 0, templates.FormErrors{}, false
 }

@@ -49,6 +49,13 @@ func (l *Login) account(w http.ResponseWriter, r *http.Request) error {
 			return wrap("account", err)
 		}
 	}
+	page.Done = doneText(r, donePassword, doneEmail)
+	if !l.noPassword {
+		page.PasswordURL = passwordPath
+	}
+	if l.codeKey != nil {
+		page.EmailURL = emailPath
+	}
 	if len(l.upstreams) > 0 {
 		page.ConnectionsURL = connectionsPath
 	}

@@ -45,7 +45,7 @@ func (l *Login) connectionsPage(w http.ResponseWriter, r *http.Request, current 
 	if err != nil {
 		return nil, err
 	}
-	ways, err := l.store.WaysIn(r.Context(), u.ID, l.ways())
+	ways, err := l.store.WaysIn(r.Context(), u.ID, l.WaysIn())
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +153,7 @@ func (l *Login) unlinkConnection(w http.ResponseWriter, r *http.Request) error {
 	}
 	var gone *store.Identity
 	err := l.store.Tx(r.Context(), func(ctx context.Context) (err error) {
-		gone, err = l.store.UnlinkIdentity(ctx, current.UserID, current.UserID, r.PathValue("id"), current.ID, l.ways())
+		gone, err = l.store.UnlinkIdentity(ctx, current.UserID, current.UserID, r.PathValue("id"), current.ID, l.WaysIn())
 		if err != nil {
 			return err
 		}

@@ -168,7 +168,7 @@ func (l *Login) settleOnce(w http.ResponseWriter, r *http.Request, a *arrival) (
 		s.page = l.refusal(a, linkDecision{why: "error.awaiting_approval"})
 		return s, l.record(ctx, "sign_in_failed", owner.ID, a.p.clientID(), map[string]any{"method": a.up.Name(), "why": "awaiting approval"})
 	}
-	if s.owes = owner.MustChange; s.owes {
+	if s.owes = l.owesPassword(owner); s.owes {
 		_, err = l.sessions.StartPartial(w, r, a.proof(owner.ID), owesNewPassword, a.p.hash())
 		return s, err
 	}

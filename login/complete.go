@@ -101,6 +101,22 @@ func (l *Login) completePage(w http.ResponseWriter, r *http.Request, q *lack) *t
 // path is one of the pages with what finds this lack again.
 func (q *lack) path(path string) string { return pathWith(path, q.p, query{"join": q.handle}) }
 
+// coding is lacking for the pages of the code.
+func (l *Login) coding(then func(http.ResponseWriter, *http.Request, *coded) error) web.Handler {
+	return l.lacking(func(w http.ResponseWriter, r *http.Request, q *lack) error { return then(w, r, l.codedOf(q)) })
+}
+
+func (l *Login) codedOf(q *lack) *coded {
+	c := &coded{row: q.row, p: q.p, code: q.path(codePath), resend: q.path(resendPath), change: q.path(completePath)}
+	if q.a != nil {
+		c.cancel = chooseURL(q.p)
+	}
+	c.proven = func(w http.ResponseWriter, r *http.Request, code *store.MailCode, said typed) error {
+		return l.proven(w, r, q, c, code, said)
+	}
+	return c
+}
+
 // nameless says whether the upstream gave no name that could be told apart.
 func nameless(a *arrival) bool {
 	given, family := names(&a.id)
@@ -134,7 +150,7 @@ func (l *Login) complete(w http.ResponseWriter, r *http.Request, q *lack) error 
 			return err
 		}
 	}
-	sent, err := l.mailCode(w, r, q, said)
+	sent, err := l.mailCode(w, r, l.codedOf(q), said)
 	switch {
 	case err != nil:
 		return wrap("mail with a code", err)
@@ -165,14 +181,8 @@ func retryAfter(w http.ResponseWriter, wait time.Duration) {
 }
 
 // proven goes on with an address whose code was right.
-func (l *Login) proven(w http.ResponseWriter, r *http.Request, q *lack, code *store.MailCode, said typed) error {
-	use := func(ctx context.Context) error {
-		if err := l.store.UseMailCode(ctx, code); err != nil {
-			return err
-		}
-		_, err := l.store.UseAttempt(ctx, q.row.StateHash, q.row.BrowserHash)
-		return err
-	}
+func (l *Login) proven(w http.ResponseWriter, r *http.Request, q *lack, c *coded, code *store.MailCode, said typed) error {
+	use := func(ctx context.Context) error { return l.useCode(ctx, c, code) }
 	taken := func() error { // meanwhile; whoever reads the mailbox may know
 		page := l.completePage(w, r, q)
 		page.FormErrors = templates.FormErrors{Fields: map[string]string{"email": "complete.error_email"}}

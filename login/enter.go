@@ -31,7 +31,7 @@ func (l *Login) begin(r *http.Request, userID string, p *pending, start func(*ht
 func (l *Login) goOn(w http.ResponseWriter, r *http.Request, made *session.Session, p *pending) error {
 	switch {
 	case p == nil && reauth(r):
-		return l.toPlace(w, r, connectionsPath)
+		return l.toPlace(w, r, l.waysPath())
 	case p == nil:
 		return l.toPlace(w, r, accountPath)
 	}

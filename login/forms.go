@@ -38,7 +38,12 @@ func beforeSession(r *http.Request) bool {
 			path = back.Path
 		}
 	}
-	return path == signInPath || path == newPasswordPath || path == linkPath || path == completePath || strings.HasPrefix(path, setupPrefix)
+	for _, tree := range []string{setupPrefix, resetPrefix, undoPrefix, forgotPath, registerPath, emailCodeStartPath} {
+		if strings.HasPrefix(path, tree) {
+			return true
+		}
+	}
+	return path == signInPath || path == newPasswordPath || path == linkPath || path == completePath
 }
 
 // PreferencesPath is where the choices of language and appearance are posted: templates.Options.Preferences.

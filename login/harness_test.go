@@ -56,6 +56,8 @@ type site struct {
 	login *login.Login
 	keys  [5][]byte // of cookies, form tokens, counters, the master key, and codes in mails (nil = no mail)
 
+	config func(*login.Config) // the last word on it; nil = none
+
 	mu    sync.Mutex
 	clock time.Time // stands still but for sleep
 	done  []arrival
@@ -149,7 +151,7 @@ func (s *site) restart(upstreams ...login.Upstream) {
 	hasher, err := password.New(password.Config{})
 	must(t, err)
 	master := sealer(s.keys[3])
-	s.login, err = login.New(login.Config{
+	c := login.Config{
 		Issuer: issuer, Connectors: upstreams, Seal: master.seal, Open: master.open, CodeKey: s.keys[4],
 		Store: db, Mux: s.mux, Sessions: sessions, Passwords: hasher, Limiter: limiter, Templates: set, Requests: &requests.Desk{Store: db, Templates: set, Mail: true},
 		Logger: slog.New(slog.DiscardHandler), Now: s.now,
@@ -173,7 +175,11 @@ func (s *site) restart(upstreams ...login.Upstream) {
 			s.mu.Unlock()
 			return web.SeeOther(w, r, "https://app.example/callback?code=for-"+current.UserID)
 		},
-	})
+	}
+	if s.config != nil {
+		s.config(&c)
+	}
+	s.login, err = login.New(c)
 	must(t, err)
 	s.login.Mount(s.mux)
 	s.mux.Page("GET /test/start", web.Public, func(w http.ResponseWriter, r *http.Request) error {
@@ -191,6 +197,13 @@ func (s *site) restart(upstreams ...login.Upstream) {
 		}
 		return web.SeeOther(w, r, login.SignInURL(handle))
 	})
+}
+
+// with serves with another configuration.
+func (s *site) with(change func(*login.Config)) {
+	s.t.Helper()
+	s.config = change
+	s.restart()
 }
 
 // client changes what the application is registered with.

@@ -70,7 +70,7 @@ func (l *Login) linkPage(w http.ResponseWriter, r *http.Request, q *linkRequest)
 		page.Confirm, page.CancelURL = &templates.Person{Name: u.Name(), Email: u.Email}, connectionsPath
 		return page, nil
 	}
-	page.NoPassword = !q.p.admits(methodPassword)
+	page.NoPassword = !l.admits(q.p, methodPassword)
 	for _, m := range l.methods(q.p, query{"join": q.handle}) {
 		if m.ID != q.a.up.Name() { // as itself it would only come back here
 			page.Methods = append(page.Methods, m)
@@ -116,7 +116,7 @@ func (l *Login) link(w http.ResponseWriter, r *http.Request) error {
 		page.FormErrors, page.Identifier = e, in.identifier
 		return l.mux.Render(w, r, status, page)
 	}
-	if !q.p.admits(methodPassword) {
+	if !l.admits(q.p, methodPassword) {
 		return again(http.StatusUnprocessableEntity, templates.FormErrors{Form: "login.error_wrong"})
 	}
 	if missing := in.missing(); len(missing) > 0 {
@@ -133,7 +133,7 @@ func (l *Login) link(w http.ResponseWriter, r *http.Request) error {
 	switch {
 	case user.ID != q.row.UserID:
 		key = "link.error_other"
-	case user.MustChange: // a sign-in that owes something proves nothing yet (security.md C10)
+	case l.owesPassword(user): // a sign-in that owes something proves nothing yet (security.md C10)
 		key = "link.error_must_change"
 	}
 	if key != "" { // the password was right, and whose it is may see that it was tried
@@ -206,7 +206,7 @@ func (l *Login) arriveWithProof(w http.ResponseWriter, r *http.Request, handle s
 			page = prover.up.refusal(http.StatusForbidden, "error.link_other", "link_other", nil)
 			page.RestartURL = pathWith(linkPath, q.p, query{"join": handle})
 			return nil
-		case rows.owner.User.MustChange:
+		case l.owesPassword(&rows.owner.User):
 			page = prover.up.refusal(http.StatusForbidden, "link.error_must_change", "must_change", nil)
 			return nil
 		}

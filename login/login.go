@@ -8,20 +8,25 @@
 //	/login/start/{c} ─▶ upstream ─▶ /callback/{c} ─▶ identity ─▶ whose account (decideLink)? ─┬─ one: as above
 //	                                             ├─ one that must be proven: /login/link ─────┤
 //	                                             └─ something is missing: /login/complete ────┤
-//	/login/phone ─▶ a code by SMS ─▶ whose number (phoneIn)? ──────────────────────────────────┘
-//	signed in, and the application requires an address: /login/complete ─▶ a code by mail ─────┘
+//	/login/phone ─▶ a code by SMS ─▶ whose number (phoneIn)? ──────────────────────────────────┤
+//	signed in, and the application requires an address: /login/complete ─▶ a code by mail ─────┤
+//	/register ─▶ a code by mail ─▶ a new account ──────────────────────────────────────────────┤
+//	/login/code ─▶ a code by mail ─────────────────────────────────────────────────────────────┘
+//	/login/forgot ─▶ a link by mail ─▶ /login/reset/… ─POST─▶ another password, and back to /login
 //
 // It refuses to decide anything about OAuth: whether a flow may go on, and where to, is Config.Done's question. It refuses return
 // addresses from the browser: a sign-in ends at a flow kept by the server, or at /account. It never says why a sign-in failed.
 package login
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,6 +64,15 @@ type Config struct {
 	CodeKey []byte
 	// Phone is sign-in with a code by SMS; nil = there is none. It needs Seal, Open and Templates.
 	Phone *Phone
+	// NoPassword refuses sign-in with a password, and everything that sets one.
+	NoPassword bool
+	// EmailCode lets people sign in with a code that goes to their proven address. It needs CodeKey.
+	EmailCode bool
+	// Registration is what becomes of somebody new who signs in with a password or a code by mail: one of the policies, "" = invite. Anything but invite and
+	// closed needs CodeKey.
+	Registration string
+	// Domains are those of which somebody new must have an address; empty = any.
+	Domains []string
 	// Administers says whether there is any page of administration for the person of a request; nil = for nobody.
 	Administers func(ctx context.Context) (bool, error)
 	// MayActAs refuses the person of a request who may not act for others by the permission; nil = the store alone decides, which it always does too.
@@ -83,6 +97,10 @@ type Login struct {
 	requests  *requests.Desk
 	log       *slog.Logger
 	now       func() time.Time
+
+	noPassword, emailCode bool
+	registration          string
+	domains               []string
 
 	codeKey   []byte // nil = no mail
 	phone     *Phone // nil = no SMS
@@ -126,7 +144,20 @@ func New(c Config) (*Login, error) {
 			return nil, errors.New("login: Seal, Open and Templates are required with Phone")
 		}
 	}
+	c.Registration = cmp.Or(c.Registration, RegistrationInvite)
+	switch newcomers := c.Registration == RegistrationOpen || c.Registration == RegistrationApproval; {
+	case !slices.Contains(strictness, c.Registration):
+		return nil, fmt.Errorf("login: registration %q", c.Registration)
+	case c.CodeKey == nil && (c.EmailCode || newcomers):
+		return nil, errors.New("login: codes by mail and registration need CodeKey")
+	}
+	for _, d := range c.Domains {
+		if mailDomain("x@"+d) == "" {
+			return nil, fmt.Errorf("login: %q is no domain", d)
+		}
+	}
 	return &Login{
+		noPassword: c.NoPassword, emailCode: c.EmailCode, registration: c.Registration, domains: c.Domains,
 		store: c.Store, mux: c.Mux, sessions: c.Sessions, passwords: c.Passwords, limiter: c.Limiter, requests: c.Requests,
 		done: c.Done, codeKey: c.CodeKey, phone: c.Phone, templates: c.Templates, log: c.Logger, now: c.Now,
 		issuer: strings.TrimSuffix(c.Issuer, "/"), upstreams: upstreams, seal: c.Seal, open: c.Open, observe: c.Observe, admin: c.Administers, mayActAs: c.MayActAs,
@@ -157,6 +188,7 @@ func (l *Login) Mount(mux *web.Mux) {
 	mux.Page("POST "+requestPath, web.SignedIn, l.request)
 	mux.Page("POST "+withdrawPath, web.SignedIn, l.withdraw)
 	l.mountActing(mux)
+	l.mountAddresses(mux)
 
 	if l.templates != nil {
 		mux.Page("POST "+PreferencesPath, web.Public, l.preferences, web.WhileActing)
@@ -170,9 +202,49 @@ func (l *Login) Mount(mux *web.Mux) {
 	if l.codeKey != nil { // guarded by what waits in this browser, or by the session
 		mux.Page("GET "+completePath, web.Public, l.lacking(l.showComplete))
 		mux.Page("POST "+completePath, web.Public, l.lacking(l.complete))
-		mux.Page("GET "+codePath, web.Public, l.lacking(l.showCode))
-		mux.Page("POST "+codePath, web.Public, l.lacking(l.enterCode))
-		mux.Page("POST "+resendPath, web.Public, l.lacking(l.resendCode))
+		mux.Page("GET "+codePath, web.Public, l.coding(l.showCode))
+		mux.Page("POST "+codePath, web.Public, l.coding(l.enterCode))
+		mux.Page("POST "+resendPath, web.Public, l.coding(l.resendCode))
+	}
+}
+
+// mountAddresses are the pages about passwords and addresses: only those that this configuration has a use for.
+func (l *Login) mountAddresses(mux *web.Mux) {
+	if !l.noPassword {
+		mux.Page("GET "+passwordPath, web.SignedIn, l.showPassword)
+		mux.Page("POST "+passwordPath, web.SignedIn, l.setPassword)
+		mux.Page("GET /.well-known/change-password", web.Public, l.changePassword)
+	}
+	if l.codeKey == nil {
+		return
+	}
+	mux.Page("GET "+emailPath, web.SignedIn, l.showEmail)
+	mux.Page("POST "+emailPath, web.SignedIn, l.changeEmail)
+	mux.Page("GET "+emailCodePath, web.SignedIn, l.changing(l.showCode))
+	mux.Page("POST "+emailCodePath, web.SignedIn, l.changing(l.enterCode))
+	mux.Page("POST "+emailResendPath, web.SignedIn, l.changing(l.resendCode))
+	mux.Page("GET "+undoPrefix+"{token}", web.Public, l.showUndo) // guarded by the one-time link, like the reset
+	mux.Page("POST "+undoPrefix+"{token}", web.Public, l.undo)
+	if !l.noPassword {
+		mux.Page("GET "+forgotPath, web.Public, l.showForgot)
+		mux.Page("POST "+forgotPath, web.Public, l.forgot)
+		mux.Page("GET "+forgotSentPath, web.Public, l.forgotSent)
+		mux.Page("GET "+resetPrefix+"{token}", web.Public, l.showReset)
+		mux.Page("POST "+resetPrefix+"{token}", web.Public, l.reset)
+	}
+	if l.emailCode { // guarded by what waits in this browser
+		mux.Page("GET "+emailCodeStartPath, web.Public, l.showEmailCode)
+		mux.Page("POST "+emailCodeStartPath, web.Public, l.askEmailCode)
+		mux.Page("GET "+emailCodeEnterPath, web.Public, l.mailing(store.AttemptCode, methodEmailCode, l.signInCoded, l.showCode))
+		mux.Page("POST "+emailCodeEnterPath, web.Public, l.mailing(store.AttemptCode, methodEmailCode, l.signInCoded, l.enterCode))
+		mux.Page("POST "+emailCodeResendPath, web.Public, l.mailing(store.AttemptCode, methodEmailCode, l.signInCoded, l.resendCode))
+	}
+	if !l.noPassword || l.emailCode {
+		mux.Page("GET "+registerPath, web.Public, l.showRegister)
+		mux.Page("POST "+registerPath, web.Public, l.signUp)
+		mux.Page("GET "+registerCodePath, web.Public, l.mailing(store.AttemptRegister, "", l.registerCoded, l.showCode))
+		mux.Page("POST "+registerCodePath, web.Public, l.mailing(store.AttemptRegister, "", l.registerCoded, l.enterCode))
+		mux.Page("POST "+registerResendPath, web.Public, l.mailing(store.AttemptRegister, "", l.registerCoded, l.resendCode))
 	}
 }
 
@@ -209,6 +281,24 @@ const (
 	resendPath      = completePath + "/resend"
 	connectionsPath = "/account/connections"
 	deletionPrefix  = "/privacy/deletion/" // and a code
+
+	passwordPath    = "/account/password"
+	emailPath       = "/account/email"
+	emailCodePath   = emailPath + "/code"
+	emailResendPath = emailPath + "/resend"
+	undoPrefix      = "/login/undo/" // and a token
+
+	forgotPath     = "/login/forgot"
+	forgotSentPath = forgotPath + "/sent"
+	resetPrefix    = "/login/reset/" // and a token
+
+	registerPath       = "/register"
+	registerCodePath   = registerPath + "/code"
+	registerResendPath = registerPath + "/resend"
+
+	emailCodeStartPath  = "/login/code"
+	emailCodeEnterPath  = emailCodeStartPath + "/enter"
+	emailCodeResendPath = emailCodeStartPath + "/resend"
 )
 
 func withFlow(path, handle string) string {

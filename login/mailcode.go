@@ -1,6 +1,7 @@
 package login
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -33,6 +34,7 @@ type typed struct {
 	Email  string `json:"e"`
 	Given  string `json:"g,omitempty"`
 	Family string `json:"f,omitempty"`
+	PHC    string `json:"p,omitempty"` // of the password they chose
 }
 
 const sealedCode = "mail_codes.sealed." // and the attempt's hash
@@ -60,16 +62,28 @@ type sending struct {
 	throttled time.Duration // the address or the network had too many
 }
 
+// coded is a request to the page of a code that was mailed: what waits for it, where its pages are, and what its proof leads to.
+type coded struct {
+	row *store.Attempt // nil = nothing was asked for yet
+	p   *pending
+	// Addresses of its pages; no cancel = "".
+	code, resend, change, cancel string
+	// opens: the code opens the account that has the address. Otherwise it proves an address that nobody else has.
+	opens  bool
+	own    string // the account that may have the address and prove it all the same, "" = none
+	proven func(w http.ResponseWriter, r *http.Request, code *store.MailCode, said typed) error
+}
+
 // mailCode mails a code to the address, or to its owner the word that somebody typed it. Both ways ask the database and the limits the same,
 // write the same rows and end at the same page: only the mailbox tells them apart (security.md F8).
-func (l *Login) mailCode(w http.ResponseWriter, r *http.Request, q *lack, said typed) (sending, error) {
-	ctx, now := r.Context(), l.now()
-	old, before, err := l.mailedCode(ctx, q)
+func (l *Login) mailCode(w http.ResponseWriter, r *http.Request, c *coded, said typed) (sending, error) {
+	ctx := r.Context()
+	old, before, err := l.mailedCode(ctx, c.row)
 	if err != nil {
 		return sending{}, err
 	}
 	if old != nil {
-		switch wait := old.SentAt.Add(codeWait).Sub(now); {
+		switch wait := old.SentAt.Add(codeWait).Sub(l.now()); {
 		case sameAddress(before.Email, said.Email) && wait > 0:
 			return sending{early: wait}, nil
 		case old.Sends >= codeSends:
@@ -80,54 +94,59 @@ func (l *Login) mailCode(w http.ResponseWriter, r *http.Request, q *lack, said t
 	if err != nil || wait > 0 {
 		return sending{throttled: wait}, err
 	}
-	row := &store.MailCode{AttemptHash: q.row.StateHash, Sends: 1, SentAt: store.At(now), ExpiresAt: q.codeEnd(now)}
+	return sending{}, l.sendCode(w, r, c, old, said)
+}
+
+// sendCode is mailCode for a mail that was found to be in order; old is the code before it, nil for none.
+func (l *Login) sendCode(w http.ResponseWriter, r *http.Request, c *coded, old *store.MailCode, said typed) error {
+	ctx, now := r.Context(), l.now()
+	row := &store.MailCode{AttemptHash: c.row.StateHash, Sends: 1, SentAt: store.At(now), ExpiresAt: c.codeEnd(now)}
 	if old != nil {
 		row.Sends = old.Sends + 1
 	}
 	plain, err := json.Marshal(said)
 	if err != nil {
-		return sending{}, err
+		return err
 	}
 	row.Sealed = l.seal(plain, sealedCode+row.AttemptHash)
+	web.UILocales(w, c.p.param("ui_locales"))
+	holder, err := l.store.UserByLogin(ctx, said.Email)
+	if errors.Is(err, store.ErrNotFound) {
+		holder = &store.User{}
+	} else if err != nil {
+		return err
+	}
 	code := newCode()
 	row.CodeHash = l.codeHash(row.AttemptHash, code)
-	web.UILocales(w, q.p.param("ui_locales"))
-	to, lang := said.Email, l.mux.Base(w, r).Lang
-	var mail templates.Mail = templates.CodeMail{Code: code, Minutes: max(1, int((row.ExpiresAt.Sub(now)+10*time.Second)/time.Minute))}
-	holder, err := l.store.UserByLogin(ctx, said.Email)
+	dead := l.codeHash(row.AttemptHash, newSecret()) // of what nobody can type
+	to, minutes := said.Email, max(1, int((row.ExpiresAt.Sub(now)+10*time.Second)/time.Minute))
+	var mail templates.Mail = templates.CodeMail{Code: code, Minutes: minutes, SignIn: c.opens}
 	switch {
-	case err == nil:
-		row.CodeHash = l.codeHash(row.AttemptHash, newSecret()) // which nobody can type
-		mail = templates.TakenMail{AccountPath: l.waysPath()}
-		if to = holder.Email; holder.Locale != "" {
-			lang = holder.Locale
-		}
-	case errors.Is(err, store.ErrNotFound):
-		holder = &store.User{}
-	default:
-		return sending{}, err
+	case c.opens && !l.opensByMail(holder):
+		row.CodeHash, to = dead, ""
+	case c.opens:
+		to = holder.Email
+	case holder.ID != "" && holder.ID != c.own:
+		row.CodeHash, to, mail = dead, holder.Email, templates.TakenMail{AccountPath: l.waysPath()}
 	}
-	text, err := l.templates.Mail(lang, mail)
+	message, err := l.letter(to, cmp.Or(holder.Locale, l.mux.Base(w, r).Lang), mail, row.ExpiresAt.Time)
 	if err != nil {
-		return sending{}, err
+		return err
 	}
+	message.DedupeKey = fmt.Sprintf("code:%s:%d", row.AttemptHash, row.Sends)
 	err = l.store.Tx(ctx, func(ctx context.Context) error {
 		if err := l.store.PutMailCode(ctx, row); err != nil {
 			return err
 		}
-		err := l.store.Enqueue(ctx, &store.Message{
-			Kind: "mail", Recipient: to, Subject: text.Subject, Text: text.Text, HTML: text.HTML,
-			DedupeKey: fmt.Sprintf("code:%s:%d", row.AttemptHash, row.Sends), ExpiresAt: row.ExpiresAt,
-		})
-		if err != nil {
+		if err := l.store.Enqueue(ctx, message); err != nil {
 			return err
 		}
-		return l.record(ctx, "email_asked", holder.ID, q.p.clientID(), map[string]any{"mails": row.Sends})
+		return l.record(ctx, "email_asked", holder.ID, c.p.clientID(), map[string]any{"mails": row.Sends})
 	})
 	if errors.Is(err, store.ErrConflict) {
-		return sending{}, nil // another tab asked for the same at the same time, and its mail is on its way
+		return nil // another tab asked for the same at the same time, and its mail is on its way
 	}
-	return sending{}, err
+	return err
 }
 
 // waysPath is where an account's ways to sign in are connected.
@@ -139,23 +158,33 @@ func (l *Login) waysPath() string {
 }
 
 // codeEnd is when a code of this moment ends: nothing goes on after its attempt and its flow.
-func (q *lack) codeEnd(now time.Time) store.Time {
+func (c *coded) codeEnd(now time.Time) store.Time {
 	end := now.Add(codeLife)
-	for _, t := range []store.Time{q.row.ExpiresAt, q.p.flow.ExpiresAt} {
-		if t.Before(end) {
-			end = t.Time
-		}
+	if c.row.ExpiresAt.Before(end) {
+		end = c.row.ExpiresAt.Time
+	}
+	if c.p != nil && c.p.flow.ExpiresAt.Before(end) {
+		end = c.p.flow.ExpiresAt.Time
 	}
 	return store.At(end)
 }
 
+// useCode uses a code up with what waited for it, in the transaction of what it proves.
+func (l *Login) useCode(ctx context.Context, c *coded, code *store.MailCode) error {
+	if err := l.store.UseMailCode(ctx, code); err != nil {
+		return err
+	}
+	_, err := l.store.UseAttempt(ctx, c.row.StateHash, c.row.BrowserHash)
+	return err
+}
+
 // mailedCode returns the code of the newest mail and what was typed for it, nil before the first.
-func (l *Login) mailedCode(ctx context.Context, q *lack) (*store.MailCode, typed, error) {
+func (l *Login) mailedCode(ctx context.Context, attempt *store.Attempt) (*store.MailCode, typed, error) {
 	var said typed
-	if q.row == nil {
+	if attempt == nil {
 		return nil, said, nil
 	}
-	row, err := l.store.MailCode(ctx, q.row.StateHash)
+	row, err := l.store.MailCode(ctx, attempt.StateHash)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return nil, said, nil
@@ -186,45 +215,41 @@ func mailbox(email string) string {
 	return local + key[at:]
 }
 
-func (l *Login) codePage(w http.ResponseWriter, r *http.Request, q *lack, row *store.MailCode, said typed) *templates.CodePage {
-	app := q.p.dress(w)
-	page := &templates.CodePage{
-		Base: l.mux.Base(w, r), Action: q.path(codePath), ResendURL: q.path(resendPath), App: app, Address: said.Email,
-		NoMore: row.Sends >= codeSends, ChangeURL: q.path(completePath),
+func (l *Login) codePage(w http.ResponseWriter, r *http.Request, c *coded, row *store.MailCode, said typed) *templates.CodePage {
+	app := c.p.dress(w)
+	return &templates.CodePage{
+		Base: l.mux.Base(w, r), Action: c.code, ResendURL: c.resend, App: app, Address: said.Email, SignIn: c.opens,
+		NoMore: row.Sends >= codeSends, ChangeURL: c.change, CancelURL: c.cancel,
 	}
-	if q.a != nil {
-		page.CancelURL = chooseURL(q.p)
-	}
-	return page
 }
 
-// showCode is GET /login/complete/code.
-func (l *Login) showCode(w http.ResponseWriter, r *http.Request, q *lack) error {
-	row, said, err := l.mailedCode(r.Context(), q)
+// showCode is the page that asks for the code.
+func (l *Login) showCode(w http.ResponseWriter, r *http.Request, c *coded) error {
+	row, said, err := l.mailedCode(r.Context(), c.row)
 	switch {
 	case err != nil:
 		return wrap("code", err)
 	case row == nil:
-		return web.SeeOther(w, r, q.path(completePath))
+		return web.SeeOther(w, r, c.change)
 	}
-	return l.mux.Render(w, r, http.StatusOK, l.codePage(w, r, q, row, said))
+	return l.mux.Render(w, r, http.StatusOK, l.codePage(w, r, c, row, said))
 }
 
-// resendCode is POST /login/complete/resend: another code, and the one before is dead.
-func (l *Login) resendCode(w http.ResponseWriter, r *http.Request, q *lack) error {
-	row, said, err := l.mailedCode(r.Context(), q)
+// resendCode mails another code, and the one before is dead.
+func (l *Login) resendCode(w http.ResponseWriter, r *http.Request, c *coded) error {
+	row, said, err := l.mailedCode(r.Context(), c.row)
 	switch {
 	case err != nil:
 		return wrap("code", err)
 	case row == nil:
-		return web.SeeOther(w, r, q.path(completePath))
+		return web.SeeOther(w, r, c.change)
 	}
-	sent, err := l.mailCode(w, r, q, said)
+	sent, err := l.mailCode(w, r, c, said)
 	again := func(wait time.Duration, e templates.FormErrors) error {
 		if wait > 0 {
 			retryAfter(w, wait)
 		}
-		page := l.codePage(w, r, q, row, said)
+		page := l.codePage(w, r, c, row, said)
 		page.FormErrors = e
 		return l.mux.Render(w, r, http.StatusTooManyRequests, page)
 	}
@@ -238,21 +263,21 @@ func (l *Login) resendCode(w http.ResponseWriter, r *http.Request, q *lack) erro
 	case sent.noMore:
 		return again(0, templates.FormErrors{Form: "code.no_more"})
 	}
-	return web.SeeOther(w, r, q.path(codePath))
+	return web.SeeOther(w, r, c.code)
 }
 
-// enterCode is POST /login/complete/code.
-func (l *Login) enterCode(w http.ResponseWriter, r *http.Request, q *lack) error {
+// enterCode takes the code.
+func (l *Login) enterCode(w http.ResponseWriter, r *http.Request, c *coded) error {
 	ctx := r.Context()
-	row, said, err := l.mailedCode(ctx, q)
+	row, said, err := l.mailedCode(ctx, c.row)
 	switch {
 	case err != nil:
 		return wrap("code", err)
 	case row == nil:
-		return web.SeeOther(w, r, q.path(completePath))
+		return web.SeeOther(w, r, c.change)
 	}
 	again := func(status int, e templates.FormErrors) error {
-		page := l.codePage(w, r, q, row, said)
+		page := l.codePage(w, r, c, row, said)
 		page.FormErrors = e
 		return l.mux.Render(w, r, status, page)
 	}
@@ -287,7 +312,7 @@ func (l *Login) enterCode(w http.ResponseWriter, r *http.Request, q *lack) error
 	if err := l.limiter.Succeeded(ctx, try); err != nil {
 		return wrap("code", err)
 	}
-	return l.proven(w, r, q, row, said)
+	return c.proven(w, r, row, said)
 }
 
 // typedCode takes out what people and mail programs put between the digits. What is no code at all stays, and is wrong.

@@ -26,7 +26,7 @@ func (l *Login) owed(r *http.Request) (*session.Partial, *store.User, *pending, 
 	if err != nil {
 		return nil, nil, nil, startOver(p, err)
 	}
-	if partial.Owes != owesNewPassword || partial.FlowHash != p.hash() || !l.ConnectorEnabled(partial.Connector) { // security.md E11
+	if l.noPassword || partial.Owes != owesNewPassword || partial.FlowHash != p.hash() || !l.ConnectorEnabled(partial.Connector) { // security.md E11
 		return nil, nil, nil, startOver(p, &web.Error{Status: http.StatusBadRequest, Key: "error.sign_in_expired", Code: "sign_in_expired"})
 	}
 	return partial, user, p, nil
@@ -72,7 +72,7 @@ func (l *Login) setNewPassword(w http.ResponseWriter, r *http.Request) error {
 		return l.mux.Render(w, r, http.StatusUnprocessableEntity, page)
 	}
 	chosen := r.PostFormValue("password")
-	if key, args := l.passwords.Check(chosen, ownWords(user)...); key != "" {
+	if key, args := l.passwords.Check(ctx, chosen, ownWords(user)...); key != "" {
 		return again(key, args)
 	}
 	// From here on a try costs two hashes.
@@ -88,10 +88,14 @@ func (l *Login) setNewPassword(w http.ResponseWriter, r *http.Request) error {
 	case same:
 		return again("new_password.error_same", nil)
 	}
+	lang := l.mux.Base(w, r).Lang
 	made, err := l.begin(r, user.ID, p, func(r *http.Request) (*session.Session, error) {
 		// The password changes and the partial sign-in is used up together, or neither is. Sessions and grants made with the old
 		// password end here (R9, security.md C2); the partial sign-in is spared for the next line.
 		if err := l.store.SetPassword(r.Context(), user.ID, user.ID, phc, false, partial.ID); err != nil {
+			return nil, err
+		}
+		if err := l.passwordChanged(r.Context(), user, lang, "owed"); err != nil {
 			return nil, err
 		}
 		made, err := l.sessions.Complete(w, r, partial, amrPassword)

@@ -104,7 +104,7 @@ func (l *Login) dataDeletion(w http.ResponseWriter, r *http.Request) error {
 			if _, err := l.store.EndUpstreamSessions(ctx, up.Name(), link.Subject, "", "deletion requested at the upstream"); err != nil {
 				return err
 			}
-			ways, err := l.store.ForgetIdentity(ctx, up.actor(), link.UserID, link.ID, l.ways())
+			ways, err := l.store.ForgetIdentity(ctx, up.actor(), link.UserID, link.ID, l.WaysIn())
 			if err != nil && !errors.Is(err, store.ErrNotFound) {
 				return err
 			}

@@ -56,9 +56,19 @@ func (l *Login) signInPage(w http.ResponseWriter, r *http.Request, p *pending) *
 		more["reauth"] = "1"
 	}
 	page := &templates.LoginPage{
-		Base: l.mux.Base(w, r), Action: pathWith(signInPath, p, more), App: app, Reauth: signedIn, NoPassword: !p.admits(methodPassword),
+		Base: l.mux.Base(w, r), Action: pathWith(signInPath, p, more), App: app, Reauth: signedIn,
+		NoPassword: !l.admits(p, methodPassword), Done: doneText(r, doneReset, doneUndone),
 	}
 	page.Methods = l.phoneMethod(&page.Base, p, more, l.methods(p, more))
+	if l.admits(p, methodEmailCode) {
+		page.CodeURL = pathWith(emailCodeStartPath, p, more)
+	}
+	if !page.NoPassword && l.forgets() {
+		page.ForgotURL = pathWith(forgotPath, p, nil)
+	}
+	if policy := l.registers(p); !signedIn && (policy == RegistrationOpen || policy == RegistrationApproval) {
+		page.RegisterURL = pathWith(registerPath, p, nil)
+	}
 	return page
 }
 
@@ -78,7 +88,7 @@ func (l *Login) signIn(w http.ResponseWriter, r *http.Request) error {
 		page.FormErrors, page.Identifier, page.Remember = e, in.identifier, in.remember
 		return l.mux.Render(w, r, status, page)
 	}
-	if !p.admits(methodPassword) { // the page has no such form
+	if !l.admits(p, methodPassword) { // the page has no such form
 		return again(http.StatusUnprocessableEntity, templates.FormErrors{Form: "login.error_wrong"})
 	}
 	if missing := in.missing(); len(missing) > 0 {
@@ -94,25 +104,7 @@ func (l *Login) signIn(w http.ResponseWriter, r *http.Request) error {
 	}
 
 	proof := session.Proof{UserID: user.ID, Connector: methodPassword, AMR: amrPassword, Remember: in.remember}
-	if user.MustChange {
-		if err := l.limiter.Succeeded(r.Context(), attempt); err != nil {
-			return wrap("sign-in", err)
-		}
-		if _, err := l.sessions.StartPartial(w, r, proof, owesNewPassword, p.hash()); err != nil {
-			return wrap("start of a partial sign-in", err)
-		}
-		return web.SeeOther(w, r, withFlow(newPasswordPath, p.id()))
-	}
-	made, err := l.begin(r, user.ID, p, func(r *http.Request) (*session.Session, error) {
-		if err := l.limiter.Succeeded(r.Context(), attempt); err != nil {
-			return nil, err
-		}
-		return l.sessions.Start(w, r, proof)
-	})
-	if err != nil {
-		return wrap("start of a session", err)
-	}
-	return l.goOn(w, r, made, p)
+	return l.passed(w, r, user, proof, p, func(ctx context.Context) error { return l.limiter.Succeeded(ctx, attempt) })
 }
 
 // passwordTrouble is the answer when a password could not be checked at all.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/phone"
 	"github.com/latchkey-idp/latchkey/internal/web"
@@ -95,7 +94,7 @@ func (l *Login) phoneInOnce(w http.ResponseWriter, r *http.Request, d *dialling)
 		if err := l.store.ProvePhone(ctx, u.ID, d.said.Number); err != nil {
 			return s, "", err
 		}
-		if u.MustChange {
+		if l.owesPassword(u) {
 			owes = owesNewPassword
 		}
 	}
@@ -268,7 +267,7 @@ func (l *Login) provePhone(w http.ResponseWriter, r *http.Request) error {
 		if err := l.store.ProvePhone(ctx, u.ID, u.Phone); err != nil {
 			return err
 		}
-		if owes = user.MustChange; owes {
+		if owes = l.owesPassword(user); owes {
 			if err := l.store.EndPartial(ctx, partial.ID); err != nil {
 				return err
 			}
@@ -378,6 +377,3 @@ func (l *Login) mailPhone(ctx context.Context, u *store.User, change string) err
 	return l.store.Enqueue(ctx, &store.Message{Kind: store.KindMail, Recipient: u.Email, Subject: text.Subject, Text: text.Text, HTML: text.HTML,
 		ExpiresAt: store.At(l.now().Add(noticeLife))})
 }
-
-// noticeLife is how long a notice is worth sending.
-const noticeLife = 24 * time.Hour

@@ -27,6 +27,9 @@ type setupInput struct {
 // showSetup is GET /setup/{token}: the form, while the link is alive. It consumes nothing, so a mail scanner or a reload does no
 // harm.
 func (l *Login) showSetup(w http.ResponseWriter, r *http.Request) error {
+	if l.noPassword {
+		return errSetupNoPassword()
+	}
 	if err := l.setupAlive(r.Context(), hashOf(r.PathValue("token"))); err != nil {
 		return setupError(err)
 	}
@@ -63,6 +66,9 @@ func (l *Login) setupAlive(ctx context.Context, hash string) error {
 // setup is POST /setup/{token}.
 func (l *Login) setup(w http.ResponseWriter, r *http.Request) error {
 	ctx, hash := r.Context(), hashOf(r.PathValue("token"))
+	if l.noPassword {
+		return errSetupNoPassword()
+	}
 	if err := l.setupAlive(ctx, hash); err != nil {
 		return setupError(err)
 	}
@@ -79,7 +85,7 @@ func (l *Login) setup(w http.ResponseWriter, r *http.Request) error {
 		return l.mux.Render(w, r, http.StatusUnprocessableEntity, page)
 	}
 	fields := in.check()
-	key, args := l.passwords.Check(in.password, in.email, in.username, in.givenName, in.familyName)
+	key, args := l.passwords.Check(ctx, in.password, in.email, in.username, in.givenName, in.familyName)
 	if key != "" {
 		fields["password"] = key
 	}
@@ -134,6 +140,11 @@ func (l *Login) createAdministrator(ctx context.Context, hash string, u *store.U
 		return err
 	}
 	return l.store.Assign(ctx, actorSetup, &store.Assignment{UserID: u.ID, Privilege: "admin", GivenBy: actorSetup, Reason: "set-up link"})
+}
+
+// errSetupNoPassword: the page makes an administrator with a password, and nobody could sign in with it.
+func errSetupNoPassword() error {
+	return &web.Error{Status: http.StatusForbidden, Key: "error.setup_no_password", Code: "setup_no_password"}
 }
 
 // setupError says on a page what became of a link.

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/net/html"
 
+	"github.com/latchkey-idp/latchkey/login"
 	"github.com/latchkey-idp/latchkey/store"
 )
 
@@ -349,6 +350,7 @@ func TestSec_A23_TabsDoNotMix(t *testing.T) {
 func TestSec_C4_FormsNeedTheirTokenAndOrigin(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
+	s.with(func(c *login.Config) { c.EmailCode, c.Registration = true, login.RegistrationOpen })
 	u := s.user("ana@example.com")
 	b := s.browser("192.0.2.1")
 	other := s.browser("192.0.2.2")
@@ -376,6 +378,19 @@ func TestSec_C4_FormsNeedTheirTokenAndOrigin(t *testing.T) {
 		"/account/authorities/end":     {"id": {"x"}},
 		"/authority/x":                 {},
 		"/preferences":                 {"lang": {"de"}, "back": {"/"}},
+		"/account/password":            {"password": {"another good one 12345"}},
+		"/account/email":               {"email": {"x@example.com"}},
+		"/account/email/code":          {"code": {"123456"}},
+		"/account/email/resend":        {},
+		"/login/forgot":                {"identifier": {"ana@example.com"}},
+		"/login/reset/x":               {"password": {"another good one 12345"}},
+		"/login/undo/x":                {},
+		"/login/code":                  {"email": {"ana@example.com"}},
+		"/login/code/enter":            {"code": {"123456"}},
+		"/login/code/resend":           {},
+		"/register":                    {"email": {"x@example.com"}, "password": {"another good one 12345"}},
+		"/register/code":               {"code": {"123456"}},
+		"/register/resend":             {},
 	}
 	seen := 0
 	for _, route := range s.mux.Routes() {

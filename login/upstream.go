@@ -70,7 +70,7 @@ func newUpstreams(list []Upstream) ([]*Upstream, error) {
 		u.Registration, u.Link = cmp.Or(u.Registration, RegistrationInvite), cmp.Or(u.Link, LinkProve)
 		u.Label = cmp.Or(u.Label, name)
 		switch {
-		case !connectorName(name) || name == methodPassword || name == methodPhone:
+		case !connectorName(name) || slices.Contains([]string{methodPassword, methodEmailCode, methodPhone}, name):
 			return nil, fmt.Errorf("login: %q is no name for a connector", name)
 		case slices.ContainsFunc(out, func(o *Upstream) bool { return o.Name() == name }):
 			return nil, fmt.Errorf("login: two connectors are called %s", name)
@@ -105,10 +105,10 @@ func connectorName(s string) bool {
 // strictness of registration policies, least first.
 var strictness = []string{RegistrationOpen, RegistrationApproval, RegistrationInvite, RegistrationClosed}
 
-// registration is the policy for somebody new who comes through u on behalf of p. A policy nobody knows shuts the door.
+// registration is the policy for somebody new who comes through u on behalf of p.
 func (u *Upstream) registration(p *pending) string { return stricter(u.Registration, p) }
 
-// stricter is a method's policy or that of p's client, whichever is less open.
+// stricter is a method's policy or that of p's client, whichever is less open. One that nobody knows shuts the door.
 func stricter(policy string, p *pending) string {
 	strict := slices.Index(strictness, cmp.Or(policy, RegistrationInvite))
 	if strict < 0 {
@@ -144,23 +144,29 @@ func (l *Login) upstreamNames() []string {
 }
 
 // WaysIn are all ways to sign in of this configuration.
-func (l *Login) WaysIn() []string { return append([]string{methodPassword}, l.ways()...) }
+func (l *Login) WaysIn() []string { return append(l.ownWays(), l.upstreamNames()...) }
 
 // Connectors are the ids of the upstreams.
 func (l *Login) Connectors() []string { return l.upstreamNames() }
 
-// ways are those that hang on no password: what store.WaysIn counts beside it.
-func (l *Login) ways() []string {
-	if l.phone == nil {
-		return l.upstreamNames()
+// ownWays are those that need no upstream.
+func (l *Login) ownWays() (list []string) {
+	if !l.noPassword {
+		list = append(list, methodPassword)
 	}
-	return append(l.upstreamNames(), methodPhone)
+	if l.emailCode {
+		list = append(list, methodEmailCode)
+	}
+	if l.phone != nil {
+		list = append(list, methodPhone)
+	}
+	return list
 }
 
 // ConnectorEnabled says whether a way to sign in exists in this configuration: provider.Config.ConnectorEnabled and
 // session.Config.Enabled (security.md E11).
 func (l *Login) ConnectorEnabled(id string) bool {
-	return id == "" || id == methodPassword || id == methodPhone && l.phone != nil || l.upstream(id) != nil
+	return id == "" || slices.Contains(l.ownWays(), id) || l.upstream(id) != nil
 }
 
 // Label names a connector for people, also one that is gone from the configuration.
@@ -174,6 +180,11 @@ func (l *Login) Label(name string) string {
 // admits says whether a way to sign in is one of those the client takes: all, unless it names some.
 func (p *pending) admits(method string) bool {
 	return p == nil || len(p.client.Metadata.Connectors) == 0 || slices.Contains(p.client.Metadata.Connectors, method)
+}
+
+// admits says whether a way of our own to sign in is switched on and one that the client takes.
+func (l *Login) admits(p *pending, method string) bool {
+	return slices.Contains(l.ownWays(), method) && p.admits(method)
 }
 
 // query are further parameters of a link.
@@ -231,7 +242,7 @@ func (l *Login) automatic(p *pending) *Upstream {
 	if u := l.upstream(p.client.Metadata.DefaultConnector); u != nil && p.admits(u.Name()) {
 		return u
 	}
-	if p.admits(methodPassword) || l.phone != nil && p.admits(methodPhone) {
+	if l.admits(p, methodPassword) || l.admits(p, methodEmailCode) || l.admits(p, methodPhone) {
 		return nil
 	}
 	var only *Upstream

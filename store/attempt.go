@@ -16,6 +16,9 @@ const (
 	AttemptAddress  = "address"  // UserID, who is signed in, proves an address
 	AttemptPhone    = "phone"    // a number that waits for its code, to sign in
 	AttemptNumber   = "number"   // the same, to be UserID's
+	AttemptEmail    = "email"    // UserID, who is signed in, proves the address to change to
+	AttemptRegister = "register" // somebody new proves their address
+	AttemptCode     = "code"     // somebody signs in with a code that goes to the account's address
 )
 
 // Attempt is something begun in one browser that goes on once, in that browser and within its time. It goes by the hash of a random value:

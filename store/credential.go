@@ -41,7 +41,7 @@ DO UPDATE SET secret = excluded.secret, data = excluded.data, updated_at = exclu
 const setMustChange = `UPDATE users SET must_change_password = ?, updated_at = ?, version = version + 1 WHERE id = ? AND deleted_at IS NULL`
 
 // SetPassword replaces the password, ends the user's other sessions and half-finished sign-ins (all but the one with the id keepSession)
-// and revokes their grants, in one audited transaction. An actor who is neither the user nor the operator must hold what the user
+// and revokes their grants, and every link that would set another, in one audited transaction. An actor who is neither the user nor the operator must hold what the user
 // holds: whoever sets a password can sign in with it (security.md G2).
 func (s *Store) SetPassword(ctx context.Context, actor, userID, phc string, mustChange bool, keepSession string) error {
 	return s.Tx(ctx, func(ctx context.Context) error {
@@ -57,6 +57,9 @@ func (s *Store) SetPassword(ctx context.Context, actor, userID, phc string, must
 		}
 		c := Credential{ID: newID(), UserID: userID, Kind: CredPassword, Secret: phc, CreatedAt: now, UpdatedAt: now}
 		if _, err := s.named(ctx, setPassword, &c); err != nil {
+			return err
+		}
+		if err := s.UseOneTimesOf(ctx, PurposeReset, userID); err != nil { // security.md F15
 			return err
 		}
 		if err := s.endAccess(ctx, userID, keepSession, "password changed"); err != nil {

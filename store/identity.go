@@ -94,29 +94,43 @@ func (s *Store) KeepIdentityToken(ctx context.Context, id, sealed string) error 
 	return changed(n, err, errNotFound("identity"))
 }
 
-// WayPhone is sign-in by phone among the ways in.
-const WayPhone = "phone"
+// WayEmailCode and WayPhone are ways in that a proven address and a number are, where such codes are taken.
+const (
+	WayEmailCode = "email_code"
+	WayPhone     = "phone"
+)
 
-// waysIn counts how a person could sign in: a password, links through connectors that are configured, and a number if WayPhone is among them. It is
-// none to people with power over others, who need a password beside it.
-func (s *Store) waysIn(ctx context.Context, userID string, connectors []string) (int, error) {
+// waysIn counts how a person could sign in by one of ways: with a password, a code by mail, links through connectors, and a number. That is none to
+// people with power over others, who need a password beside it.
+func (s *Store) waysIn(ctx context.Context, userID string, ways []string) (int, error) {
 	n := 0
-	switch _, err := s.Password(ctx, userID); {
-	case err == nil:
-		n++
-	case !errors.Is(err, ErrNotFound):
-		return 0, err
+	if slices.Contains(ways, CredPassword) {
+		switch _, err := s.Password(ctx, userID); {
+		case err == nil:
+			n++
+		case !errors.Is(err, ErrNotFound):
+			return 0, err
+		}
+	}
+	if slices.Contains(ways, WayEmailCode) {
+		u, err := s.User(ctx, userID)
+		if err != nil {
+			return 0, err
+		}
+		if u.Email != "" && !u.EmailVerifiedAt.IsZero() {
+			n++
+		}
 	}
 	links, err := s.IdentitiesOf(ctx, userID)
 	if err != nil {
 		return 0, err
 	}
 	for _, l := range links {
-		if l.QuarantinedAt.IsZero() && slices.Contains(connectors, l.Connector) {
+		if l.QuarantinedAt.IsZero() && slices.Contains(ways, l.Connector) {
 			n++
 		}
 	}
-	if !slices.Contains(connectors, WayPhone) {
+	if !slices.Contains(ways, WayPhone) {
 		return n, nil
 	}
 	l, err := s.Live(ctx, userID)
@@ -133,9 +147,9 @@ func (s *Store) waysIn(ctx context.Context, userID string, connectors []string) 
 	return n, nil
 }
 
-// WaysIn counts how a person can sign in: with a password, and through each link whose connector is among connectors.
-func (s *Store) WaysIn(ctx context.Context, userID string, connectors []string) (int, error) {
-	return s.waysIn(ctx, userID, connectors)
+// WaysIn counts how a person can sign in by one of ways: CredPassword, WayEmailCode, and each link whose connector is among them.
+func (s *Store) WaysIn(ctx context.Context, userID string, ways []string) (int, error) {
+	return s.waysIn(ctx, userID, ways)
 }
 
 const (
@@ -144,12 +158,12 @@ const (
 	deleteIdentity = `DELETE FROM identities WHERE id = ? AND user_id = ?`
 )
 
-// UnlinkIdentity takes a link away from a person's account. ErrNotFound when it is not theirs, ErrLastWayIn when it was the last way in: through one of
-// connectors or with a password. A quarantined one, which opens nothing for good, always goes. What came through the link ends, but for the session keepSession:
+// UnlinkIdentity takes a link away from a person's account. ErrNotFound when it is not theirs, ErrLastWayIn when it was the last way in by one of
+// ways. A quarantined one, which opens nothing for good, always goes. What came through the link ends, but for the session keepSession:
 // sessions, their grants, and the privileges it gave. Audited.
-func (s *Store) UnlinkIdentity(ctx context.Context, actor, userID, id, keepSession string, connectors []string) (*Identity, error) {
+func (s *Store) UnlinkIdentity(ctx context.Context, actor, userID, id, keepSession string, ways []string) (*Identity, error) {
 	return s.removeIdentity(ctx, actor, userID, id, keepSession, func(ctx context.Context, gone *Identity) error {
-		n, err := s.waysIn(ctx, userID, connectors)
+		n, err := s.waysIn(ctx, userID, ways)
 		if err == nil && n == 0 && gone.QuarantinedAt.IsZero() {
 			err = fmt.Errorf("store: identity: %w", ErrLastWayIn)
 		}
@@ -158,10 +172,10 @@ func (s *Store) UnlinkIdentity(ctx context.Context, actor, userID, id, keepSessi
 }
 
 // ForgetIdentity is UnlinkIdentity because the upstream asks for it on the person's behalf, which is obeyed whatever remains. waysIn is
-// what does.
-func (s *Store) ForgetIdentity(ctx context.Context, actor, userID, id string, connectors []string) (waysIn int, err error) {
+// what does, of ways.
+func (s *Store) ForgetIdentity(ctx context.Context, actor, userID, id string, ways []string) (waysIn int, err error) {
 	_, err = s.removeIdentity(ctx, actor, userID, id, "", func(ctx context.Context, _ *Identity) (err error) {
-		waysIn, err = s.waysIn(ctx, userID, connectors)
+		waysIn, err = s.waysIn(ctx, userID, ways)
 		return err
 	})
 	return waysIn, err

@@ -9,7 +9,7 @@ import (
 // OneTime is a single-use link: only its hash is kept.
 type OneTime struct {
 	Hash      string `db:"hash"`
-	Purpose   string `db:"purpose"` // "setup"; a token of one purpose is nothing for another (R140)
+	Purpose   string `db:"purpose"` // "setup", PurposeReset …; a token of one purpose is nothing for another (R140)
 	UserID    string `db:"user_id"`
 	Data      string `db:"data"`
 	CreatedAt Time   `db:"created_at"`
@@ -60,6 +60,25 @@ func (s *Store) UseOneTime(ctx context.Context, purpose, hash string) error {
 		return err
 	}
 	return fmt.Errorf("store: one-time link: %w", ErrUsed)
+}
+
+// PurposeReset is OneTime.Purpose of a link that sets a password: every change of the password ends it.
+const PurposeReset = "password_reset"
+
+const useOneTimesOf = `UPDATE one_time SET used_at = ? WHERE user_id = ? AND user_id <> '' AND purpose = ? AND used_at IS NULL`
+
+// UseOneTimesOf uses up what links of a purpose a person has: what they were made for is over.
+func (s *Store) UseOneTimesOf(ctx context.Context, purpose, userID string) error {
+	_, err := s.exec(ctx, useOneTimesOf, At(s.now(ctx)), userID, purpose)
+	return err
+}
+
+const liveOneTimes = `SELECT COUNT(*) FROM one_time WHERE user_id = ? AND purpose = ? AND used_at IS NULL AND expires_at > ?`
+
+// HasOneTime says whether a person has a link of a purpose that can still be used.
+func (s *Store) HasOneTime(ctx context.Context, purpose, userID string) (bool, error) {
+	n, _, err := value[int64](ctx, s, liveOneTimes, userID, purpose, At(s.now(ctx)))
+	return n > 0, err
 }
 
 // HasAdmin says whether somebody could administer now: an active holder of admin with a password.

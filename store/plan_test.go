@@ -57,7 +57,8 @@ func TestEveryLookupHasAnIndex(t *testing.T) {
 		"endAuthoritiesGiven": endAuthoritiesGiven, "endAuthoritiesTaken": endAuthoritiesTaken, "endAuthoritiesClient": endAuthoritiesClient,
 		"moveUpstream": moveUpstream, "dropMoved": dropMoved, "endActing": endActing, "revokeActed": revokeActed, "revokeActedOf": revokeActedOf,
 		"revokeGrantsBy": revokeGrantsBy,
-		"useOf":          useOf, "unusedSince": unusedSince, "holdUser": holdUser, "noteSent": noteSent, "deleteWarning": deleteWarning, "keepSessionUse": keepSessionUse,
+		"useOneTimesOf":  useOneTimesOf, "liveOneTimes": liveOneTimes, "proveEmail": proveEmail,
+		"useOf": useOf, "unusedSince": unusedSince, "holdUser": holdUser, "noteSent": noteSent, "deleteWarning": deleteWarning, "keepSessionUse": keepSessionUse,
 	}
 	for _, p := range purges(s.Now(), s.conf) {
 		queries["purge "+p.table+" "+p.over] = p.query()

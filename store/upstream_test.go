@@ -107,7 +107,7 @@ func TestUnlink(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		ctx := t.Context()
-		both := []string{"google", "x"}
+		both := []string{"password", "google", "x"}
 		u, other := user(t, s, "user"), user(t, s)
 		g, x := linked(t, s, u, "google", "1"), linked(t, s, u, "x", "2")
 		ways := func(want int, connectors ...string) {
@@ -120,7 +120,7 @@ func TestUnlink(t *testing.T) {
 		ways(1, "x")
 		_, err := s.UnlinkIdentity(ctx, other.ID, other.ID, g.ID, "", both)
 		is(t, err, store.ErrNotFound, "another person's link")
-		_, err = s.UnlinkIdentity(ctx, u.ID, u.ID, x.ID, "", []string{"x"}) // google is not configured: it opens nothing
+		_, err = s.UnlinkIdentity(ctx, u.ID, u.ID, x.ID, "", []string{"password", "x"}) // google is not configured: it opens nothing
 		is(t, err, store.ErrLastWayIn, "the last one that opens anything")
 		ways(2, both...)
 		lone := user(t, s)
@@ -174,7 +174,7 @@ func TestRaceUnlink(t *testing.T) {
 				u := user(t, s)
 				links := []*store.Identity{linked(t, s, u, "google", fmt.Sprint(round)), linked(t, s, u, "x", fmt.Sprint(round))}
 				results := together(2, func(i int) error {
-					_, err := stores[i].UnlinkIdentity(ctx, u.ID, u.ID, links[i].ID, "", []string{"google", "x"})
+					_, err := stores[i].UnlinkIdentity(ctx, u.ID, u.ID, links[i].ID, "", []string{"password", "google", "x"})
 					return err
 				})
 				equal(t, countOK(t, results, store.ErrLastWayIn), 1, "unlinked")
@@ -189,10 +189,10 @@ func TestForgetIdentity(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		u := user(t, s)
 		a, b := linked(t, s, u, "facebook", "1"), linked(t, s, u, "facebook", "2")
-		n, err := s.ForgetIdentity(t.Context(), "connector:facebook", u.ID, a.ID, []string{"facebook"})
+		n, err := s.ForgetIdentity(t.Context(), "connector:facebook", u.ID, a.ID, []string{"password", "facebook"})
 		must(t, err)
 		equal(t, n, 1, "ways left")
-		n, err = s.ForgetIdentity(t.Context(), "connector:facebook", u.ID, b.ID, []string{"facebook"})
+		n, err = s.ForgetIdentity(t.Context(), "connector:facebook", u.ID, b.ID, []string{"password", "facebook"})
 		must(t, err)
 		equal(t, n, 0, "ways left")
 	})
@@ -243,10 +243,10 @@ func TestSec_E5_QuarantineHolder(t *testing.T) {
 		must(t, err)
 		equal(t, g.RevokedAt.IsZero(), false, "grant revoked")
 		must(t, s.CreateUser(ctx, &store.User{Email: "ana@example.com"})) // the address is free
-		n, err := s.WaysIn(ctx, squatter.ID, []string{"facebook"})
+		n, err := s.WaysIn(ctx, squatter.ID, []string{"password", "facebook"})
 		must(t, err)
 		equal(t, n, 0, "ways in")
-		_, err = s.UnlinkIdentity(ctx, "cli", squatter.ID, i.ID, "", []string{"facebook"})
+		_, err = s.UnlinkIdentity(ctx, "cli", squatter.ID, i.ID, "", []string{"password", "facebook"})
 		must(t, err) // it opens nothing, for good
 		whole(t, s)
 

@@ -20,12 +20,18 @@ type MailText struct{ Subject, Text, HTML string }
 // CodeMail brings the code that proves an address. The code is not in the subject, which is kept after the mail is sent.
 type CodeMail struct {
 	Code    string
-	Minutes int // it is good for
+	Minutes int  // it is good for
+	SignIn  bool // it opens the account
 }
 
 func (m CodeMail) write(p *mailPage) {
-	p.subject("mail.code_subject")
-	p.text("mail.code_intro", "App", p.AppName)
+	if m.SignIn {
+		p.subject("mail.code_sign_in_subject")
+		p.text("mail.code_sign_in_intro", "App", p.AppName)
+	} else {
+		p.subject("mail.code_subject")
+		p.text("mail.code_intro", "App", p.AppName)
+	}
 	p.Parts = append(p.Parts, mailPart{Code: m.Code})
 	p.text("mail.code_minutes", "Minutes", m.Minutes)
 	p.text("mail.code_ignore", "App", p.AppName)

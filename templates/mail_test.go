@@ -21,11 +21,18 @@ func mailSet(t *testing.T, issuer string) *Set {
 }
 
 var mails = map[string]Mail{
-	"phone_set":     PhoneMail{Change: "set", AccountPath: "/account"},
-	"phone_removed": PhoneMail{Change: "removed", AccountPath: "/account"},
-	"phone_lost":    PhoneMail{Change: "lost", AccountPath: "/account"},
-	"code":          CodeMail{Code: "012345", Minutes: 10},
-	"taken":         TakenMail{AccountPath: "/account/connections"},
+	"phone_set":        PhoneMail{Change: "set", AccountPath: "/account"},
+	"phone_removed":    PhoneMail{Change: "removed", AccountPath: "/account"},
+	"phone_lost":       PhoneMail{Change: "lost", AccountPath: "/account"},
+	"code":             CodeMail{Code: "012345", Minutes: 10},
+	"code_sign_in":     CodeMail{Code: "012345", Minutes: 10, SignIn: true},
+	"forgot":           ForgotMail{Path: "/login/reset/token?flow=f", Minutes: 30},
+	"no_password":      NoPasswordMail{SignInPath: "/login"},
+	"password_changed": PasswordChangedMail{At: time.Date(2026, time.March, 5, 14, 2, 0, 0, time.UTC), ForgotPath: "/login/forgot"},
+	"password_plain":   PasswordChangedMail{At: time.Date(2026, time.March, 5, 14, 2, 0, 0, time.UTC)},
+	"email_changed":    EmailChangedMail{At: time.Date(2026, time.March, 5, 14, 2, 0, 0, time.UTC), UndoPath: "/login/undo/token", Days: 7},
+	"email_plain":      EmailChangedMail{At: time.Date(2026, time.March, 5, 14, 2, 0, 0, time.UTC)},
+	"taken":            TakenMail{AccountPath: "/account/connections"},
 	"request": RequestMail{Who: "Ada Lovelace (ada@example.com)", Reason: "For the fair\n\n-- MyDocassemble\nhttps://evil.example <b>",
 		Until: time.Date(2026, time.March, 5, 14, 2, 0, 0, time.UTC), Path: "/admin/privilege-requests"},
 	"request_plain": RequestMail{Who: "ada", Until: time.Date(2026, time.March, 5, 14, 2, 0, 0, time.UTC), Path: "/admin/privilege-requests"},

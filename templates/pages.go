@@ -17,6 +17,7 @@ func pages() []Page {
 		&LinkPage{}, &CompletePage{}, &CodePage{}, &ConnectionsPage{}, &GoPage{}, &DeletionPage{},
 		&AccountPrivilegesPage{}, &RequestsPage{},
 		&AdminPage{}, &PrivilegesPage{}, &NewPrivilegePage{}, &PrivilegePage{}, &ReviewPage{}, &RightsPage{}, &UsersPage{}, &UserPage{}, &ExplainPage{}, &PreviewPage{},
+		&PasswordPage{}, &EmailPage{}, &UndoPage{}, &ForgotPage{}, &ForgotSentPage{}, &ResetPage{}, &RegisterPage{}, &EmailCodePage{},
 		&AuthoritiesPage{}, &AuthorityPage{}, &ActingPage{},
 		&PhonePage{}, &PhoneCodePage{}, &PhoneProofPage{},
 	}
@@ -58,7 +59,13 @@ type LoginPage struct {
 	Methods    []Method
 	Reauth     bool // the person is signed in and must prove it again
 	NoPassword bool // the application or the operator takes other ways in only: there are buttons and no form
+	// Pages of ours, "" = no such link: a code by mail, a forgotten password, a new account.
+	CodeURL, ForgotURL, RegisterURL string
+	Done                            string // the key of what was done a moment ago, "" = nothing
 }
+
+// DoneText says what was done.
+func (p *LoginPage) DoneText() string { return p.args(p.Done, nil) }
 
 func (*LoginPage) file() string { return "login.html" }
 
@@ -305,6 +312,9 @@ type AccountPage struct {
 	Privileges    []PrivilegeLine
 	Sessions      []SessionLine
 	Apps          []AppLine
+	// PasswordURL and EmailURL are where they are changed; "" = nowhere.
+	PasswordURL, EmailURL string
+	Done                  string // the key of what was done a moment ago, "" = nothing
 	// ConnectionsURL is the page of connected providers; "" = there are none to connect, and no such section.
 	ConnectionsURL string
 	// AuthoritiesURL is the page of authorities; "" = acting for others is no matter here.
@@ -313,6 +323,9 @@ type AccountPage struct {
 }
 
 func (*AccountPage) file() string { return "account.html" }
+
+// DoneText says what was done.
+func (p *AccountPage) DoneText() string { return p.args(p.Done, nil) }
 
 // Others says whether there is any session but this one.
 func (p *AccountPage) Others() bool {

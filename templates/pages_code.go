@@ -8,6 +8,7 @@ type CodePage struct {
 	Action, ResendURL string
 	App               *App
 	Address           string
+	SignIn            bool   // the code opens an account, if there is one
 	NoMore            bool   // mails of this attempt
 	ChangeURL         string // of the page before
 	CancelURL         string // a path of ours, "" = none

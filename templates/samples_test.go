@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 	"time"
 )
@@ -111,14 +112,14 @@ func samples(s *Set, lang string) []sample {
 		{"error_unknown_key", &ErrorPage{Base: base(), Status: 503, Code: "temporarily_unavailable", Key: "error.nobody_wrote_this"}, contract("error-page", "error-code", "error-description")},
 		{"error_upstream", &ErrorPage{Base: base(), Status: 403, Code: "upstream_denied", Key: "error.upstream_denied", Args: map[string]any{"Provider": "Google"}, RetryURL: "/login/start/google?flow=f", RestartURL: "/login?choose=1&flow=f"}, contract("error-page", "error-code", "error-description", "error-retry", "error-restart")},
 		{"account", &AccountPage{
-			ConnectionsURL: "/account/connections",
 			PhoneURL:       "/account/phone",
+			ConnectionsURL: "/account/connections", PasswordURL: "/account/password", EmailURL: "/account/email", Done: "addr.done_password",
 			AuthoritiesURL: "/account/authorities",
 			Base:           signedIn(), Email: "ada@example.com", Username: "ada", Phone: "+442079460018", UserType: "member", LastLogin: when,
 			Privileges: []PrivilegeLine{{"admin", "Administrator", "Given by the set-up."}, {"user", "", ""}},
 			Sessions:   []SessionLine{{"this", "Firefox on Linux", "203.0.113.7", when, when, true}, {"other", "Safari on iPhone", "2001:db8::1", when, when, false}},
 			Apps:       []AppLine{{"notes", "Sunrise Notes", when, []string{"openid", "calendar"}}},
-		}, contract("account-title", "sign-out", "end-others", "account-privileges", "account-sessions", "account-apps", "account-connections", "account-authorities", "account-phone")},
+		}, contract("account-title", "sign-out", "end-others", "account-privileges", "account-sessions", "account-apps", "account-connections", "account-authorities", "account-email-open", "account-password-open", "account-done", "account-phone")},
 		{"account_empty", &AccountPage{Base: base(), EmailVerified: true, Email: "ada@example.com", Sessions: []SessionLine{{"this", "Firefox on Linux", "203.0.113.7", when, when, true}}}, contract("account-title", "sign-out")},
 		{"form_post", &FormPostPage{Base: base(), Action: "https://notes.example.com/callback", Fields: []struct{ Name, Value string }{{"code", "c"}, {"state", "s"}}}, contract("form-post-response")},
 		{"outbox", &OutboxPage{Base: base(), Messages: []OutboxMessage{{"mail", "ada@example.com", "Subject", "Line one\n\nLine two", when, "Waiting"}, {"sms", "+442079460018", "", "A text", when, ""}}}, contract("outbox-title")},
@@ -171,7 +172,7 @@ func samples(s *Set, lang string) []sample {
 		{"acting", &ActingPage{Base: acting(), App: app, Key: "acting.only_client", Action: "/account/act/stop?flow=f", ReturnURL: "https://notes.example.com/callback?error=access_denied"}, contract("acting-page", "acting-banner", "acting-stop", "acting-oneself-form", "acting-oneself", "acting-return")},
 		{"account_acting", &AccountPage{Base: acting(), Email: "ada@example.com", Apps: []AppLine{{"notes", "Sunrise Notes", when, []string{"openid"}}}}, contract("account-title", "acting-banner", "acting-stop", "account-apps")},
 		{"login_no_password", &LoginPage{Base: base(), Action: "/login?flow=f", NoPassword: true, Methods: loginMany.Methods[:1]}, contract("login-title", "login-with-google")},
-	}, append(adminSamples(signedIn, when), phoneSamples(base, signedIn, &app, when)...)...)
+	}, slices.Concat(addressSamples(base, signedIn, &app), adminSamples(signedIn, when), phoneSamples(base, signedIn, &app, when))...)
 }
 
 // render executes a page.

@@ -2,14 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
-	"github.com/latchkey-idp/latchkey/internal/privilege"
+	"github.com/latchkey-idp/latchkey/internal/rights"
 	"github.com/latchkey-idp/latchkey/internal/server"
-	"github.com/latchkey-idp/latchkey/store"
 )
 
 // asFlag lets a command make its change as somebody: with what they may do and in their name, instead of as the operator, whom nothing binds.
@@ -38,21 +36,17 @@ func (a *app) consoleAs(do func(ctx context.Context, c *server.Console, by strin
 
 // refused says why the person under --as may not do it, nil when that is not what an error says.
 func (a *app) refused(err error) error {
-	why := ""
-	switch {
-	case a.as == "" || err == nil || errors.Is(err, privilege.ErrCron):
+	if a.as == "" {
 		return nil
-	case errors.Is(err, privilege.ErrSelf):
-		why = "nobody changes what they may do themselves"
-	case errors.Is(err, privilege.ErrProtected):
-		why = "somebody this touches holds more than they do"
-	case errors.Is(err, privilege.ErrNotHeld):
-		why = "they do not hold all of it themselves"
-	case errors.Is(err, privilege.ErrOutside):
-		why = "the rules of delegation do not let them"
-	case errors.Is(err, store.ErrForbidden):
-		why = "they may not make such changes"
-	default:
+	}
+	why := map[string]string{
+		"self":      "nobody changes what they may do themselves",
+		"protected": "somebody this touches holds more than they do",
+		"not_yours": "they do not hold all of it themselves",
+		"outside":   "the rules of delegation do not let them",
+		"power":     "they may not make such changes",
+	}[rights.Refusal(err)]
+	if why == "" {
 		return nil
 	}
 	return fmt.Errorf("not as %s: %s", a.as, why)

@@ -65,7 +65,7 @@ account a password first, or disable it.`,
 			if err != nil {
 				return err
 			}
-			gone, err := c.Store.UnlinkIdentity(ctx, actor, u.ID, args[1], "", c.Connectors())
+			gone, err := c.Store.UnlinkIdentity(ctx, actor, u.ID, args[1], "", c.WaysIn())
 			switch {
 			case errors.Is(err, store.ErrNotFound):
 				return fmt.Errorf("%s has no link %q; latchkey user show lists them", u.Name(), args[1])

@@ -18,21 +18,28 @@ import (
 
 // passwordFlags say where a password comes from. There is no --password: an argument is visible to the whole machine.
 type passwordFlags struct {
-	stdin, mustChange, none bool
+	stdin, hash, mustChange, none bool
 }
 
 func (p *passwordFlags) add(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&p.stdin, "password-stdin", false, "read the password from standard input")
+	cmd.Flags().BoolVar(&p.hash, "password-hash", false, "standard input holds the hash that another program kept: argon2id, bcrypt or Django's pbkdf2_sha256")
 	cmd.Flags().BoolVar(&p.mustChange, "must-change", false, "ask for a new password at the next sign-in")
 }
 
 // newPassword reads, checks and hashes a password; own are the person's names and addresses, which it must not consist of.
 func (a *app) newPassword(ctx context.Context, c *server.Console, p passwordFlags, own ...string) (phc string, err error) {
 	if p.none {
-		if p.stdin {
-			return "", usagef("--no-password and --password-stdin contradict each other")
+		if p.stdin || p.hash {
+			return "", usagef("--no-password contradicts --password-stdin and --password-hash")
 		}
 		return "", nil
+	}
+	if p.hash {
+		if phc, err = a.readPassword(ctx, true); err != nil {
+			return "", err
+		}
+		return phc, c.CheckHash(ctx, phc) // nobody knows the password, so no rule can be applied to it
 	}
 	pw, err := a.readPassword(ctx, p.stdin)
 	if err != nil {

@@ -31,7 +31,8 @@ func (a *app) userCreate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "create --email ADDRESS | --username NAME", Short: "Create an account",
 		Long: `Create an account. The password is asked for at the terminal, or read from standard input with --password-stdin.
-With --no-password the account has none until "latchkey user passwd" gives it one.`,
+With --no-password the account has none until "latchkey user passwd" gives it one. With --password-hash, what is read is the hash that another
+program kept; it is made anew, as this server does it, when its owner signs in for the first time.`,
 		Args: args(),
 		RunE: a.console(func(ctx context.Context, c *server.Console, _ []string) error {
 			if u.Email == "" && u.Username == "" {
@@ -196,7 +197,7 @@ func (a *app) userPasswd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := c.Store.SetPassword(ctx, actor, u.ID, phc, pw.mustChange, ""); err != nil {
+			if err := c.SetPassword(ctx, actor, u, phc, pw.mustChange); err != nil {
 				return err
 			}
 			a.printf("%s has a new password; every session of theirs has ended.\n", u.Name())

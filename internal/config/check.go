@@ -26,6 +26,7 @@ func (r *reader) check() {
 	r.checkDatabase()
 	r.checkSecrets()
 	r.checkPassword()
+	r.checkRegistration()
 	r.checkMail()
 	r.checkPhone()
 	r.checkLifetimes()

@@ -54,7 +54,7 @@ func (r *reader) checkConnectors(known map[string]bool) {
 		case c.ID == "":
 			r.problem(id, "is missing")
 		case !connectorID.MatchString(c.ID) || reservedConnector(c.ID):
-			r.problem(id, "%s must be a small letter and at most 31 of a-z 0-9 _ -, and not password or phone", r.show(id, c.ID))
+			r.problem(id, "%s must be a small letter and at most 31 of a-z 0-9 _ -, and none of password, email_code and phone", r.show(id, c.ID))
 		case twice:
 			r.problem(id, "%s is taken by connectors[%d]", r.show(id, c.ID), j)
 		default:
@@ -96,11 +96,7 @@ func (r *reader) checkConnector(c *Connector, path string, known map[string]bool
 	if c.EmailTrust == "verified" || c.EmailTrust == "authoritative" {
 		r.warn(at("email_trust"), "believes every address that comes this way, whatever the provider says of it: whoever can type one there can claim to own it here")
 	}
-	r.list(at("domains"), c.Domains, func(p, d string) {
-		if !mailDomain.MatchString(d) {
-			r.problem(p, "%s is not a domain such as example.com", r.show(p, d))
-		}
-	})
+	r.checkDomains(at("domains"), c.Domains)
 	r.checkConnectorAddresses(c, path)
 	r.checkConnectorSecret(c, path)
 	r.checkClaimRules(c, path, known)
@@ -165,6 +161,15 @@ func (r *reader) spoiltIn(path string) bool {
 		}
 	}
 	return false
+}
+
+// checkDomains demands domains of mail addresses, each once.
+func (r *reader) checkDomains(path string, list []string) {
+	r.list(path, list, func(p, d string) {
+		if !mailDomain.MatchString(d) {
+			r.problem(p, "%s is not a domain such as example.com", r.show(p, d))
+		}
+	})
 }
 
 // optional is choice for a key that may be left out.
@@ -266,7 +271,7 @@ func (r *reader) checkClaimRules(c *Connector, path string, known map[string]boo
 
 // checkClientConnectors judges what a client says about ways to sign in.
 func (r *reader) checkClientConnectors(c *Client, path string) {
-	ids := []string{"password"}
+	ids := []string{"password", "email_code"}
 	if r.cfg.Login.Phone.Enabled {
 		ids = append(ids, "phone")
 	}
@@ -280,7 +285,7 @@ func (r *reader) checkClientConnectors(c *Client, path string) {
 		case close:
 			r.problem(p, "%s is no connector; did you mean %s?", r.show(p, id), near)
 		default:
-			r.problem(p, "%s is no connector of this file, and not password or phone (if login.phone is on)", r.show(p, id))
+			r.problem(p, "%s is no connector of this file, and none of password, email_code and phone (if login.phone is on)", r.show(p, id))
 		}
 	}
 	r.list(join(path, "connectors"), c.Connectors, exists)

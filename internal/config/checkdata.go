@@ -155,8 +155,34 @@ func (r *reader) checkPassword() {
 	if p.MemoryKiB < least.memory || p.MemoryKiB > 1<<20 {
 		r.problem(path+"memory_kib", "is %d; with time %d it can be %d (OWASP's floor) to %d", p.MemoryKiB, p.Time, least.memory, 1<<20)
 	}
+	for key, n := range map[string]int{"lowercase": p.Lowercase, "uppercase": p.Uppercase, "digits": p.Digits, "punctuation": p.Punctuation} {
+		r.number(path+key, n, 0, 8)
+	}
+	if p.BreachURL != "" {
+		u, err := url.Parse(p.BreachURL)
+		local := err == nil && u.Scheme == "http" && loopback(u.Hostname())
+		if err != nil || u.Host == "" || u.Scheme != "https" && !local || u.User != nil || u.RawQuery != "" || u.Fragment != "" || !strings.HasSuffix(u.Path, "/") {
+			r.problem(path+"breach_url", "%s is not an https address that ends in a slash, such as https://api.pwnedpasswords.com/range/", r.show(path+"breach_url", p.BreachURL))
+		}
+	}
 	if r.production() && p.MinLength >= 8 && p.MinLength < 15 {
 		r.warn(path+"min_length", "is %d; 15 is recommended where a password is all that is asked for (NIST SP 800-63B-4)", p.MinLength)
+	}
+}
+
+// checkRegistration judges who may come in, and whether anybody can.
+func (r *reader) checkRegistration() {
+	l := &r.cfg.Login
+	r.choice("login.registration", l.Registration, "open", "approval", "invite", "closed")
+	r.checkDomains("login.domains", l.Domains)
+	if l.EmailCode.Enabled && !r.cfg.Mail.On() {
+		r.problem("login.email_code.enabled", "is true, and there is no mail to send codes with; see the block mail")
+	}
+	if (l.Registration == "open" || l.Registration == "approval") && !r.cfg.Mail.On() {
+		r.problem("login.registration", "is %s, and there is no mail for people to prove their address with; see the block mail", l.Registration)
+	}
+	if !l.Password.Enabled && !l.EmailCode.Enabled && !l.Phone.Enabled && !slices.ContainsFunc(r.cfg.Connectors, func(c Connector) bool { return c.Enabled }) {
+		r.problem("login.password.enabled", "is false, and there is no other way to sign in")
 	}
 }
 

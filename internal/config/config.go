@@ -164,11 +164,26 @@ type Login struct {
 	Password Password `yaml:"password"`
 	// Phone is sign-in with a code by SMS.
 	Phone Phone `yaml:"phone"`
+	// EmailCode is sign-in with a code that goes to the account's address.
+	EmailCode EmailCode `yaml:"email_code"`
+	// Registration is what becomes of somebody new who comes through neither a connector nor an invitation: open (an account as soon as they proved
+	// their address), approval (one that waits for an administrator), invite or closed. Open and approval need the block mail.
+	Registration string `yaml:"registration"`
+	// Domains are those of which somebody new must have an address; [] = any.
+	Domains []string `yaml:"domains"`
+}
+
+// EmailCode is sign-in with a code that goes to the account's address, which must have been proven before. It needs the block mail.
+type EmailCode struct {
+	// Enabled true takes such codes.
+	Enabled bool `yaml:"enabled"`
 }
 
 // Password is how passwords are hashed (argon2id) and what a new one must look like. Hashes made with other values go on
 // working and are made anew at the next sign-in.
 type Password struct {
+	// Enabled false refuses passwords and every page that sets one; the next start ends the sessions and tokens of who came by one.
+	Enabled bool `yaml:"enabled"`
 	// MemoryKiB is the memory of one hash in KiB, at most 1048576. As many hashes as there are CPUs run at once.
 	MemoryKiB int `yaml:"memory_kib"`
 	// Time is the number of passes over it, 1 to 20.
@@ -178,6 +193,18 @@ type Password struct {
 	// MinLength is the least number of characters of a new password, 8 to 64 (NIST SP 800-63B-4 asks for 15 where a password is
 	// all that is asked for).
 	MinLength int `yaml:"min_length"`
+	// Lowercase, and the three below it, are how many characters of a kind a new password needs, 0 to 8. They make passwords no better (NIST SP 800-63B-4
+	// §3.1.1.2 forbids them); they are for those who are told to ask for them.
+	Lowercase int `yaml:"lowercase"`
+	// Uppercase are capital letters.
+	Uppercase int `yaml:"uppercase"`
+	// Digits are digits of any script.
+	Digits int `yaml:"digits"`
+	// Punctuation is whatever is none of these.
+	Punctuation int `yaml:"punctuation"`
+	// BreachURL is asked whether a new password is known from a breach, with the first five digits of its SHA-1 after it (k-anonymity; the API of Have I
+	// Been Pwned: https://api.pwnedpasswords.com/range/). It learns no password, and when it does not answer, nobody is kept from one. Empty = not asked.
+	BreachURL string `yaml:"breach_url"`
 }
 
 // Privilege is a named role in tokens, defined by the file.

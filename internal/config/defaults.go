@@ -26,7 +26,8 @@ func defaults() *Config {
 		},
 		Database: Database{URL: NewDSN("sqlite:./latchkey.db")},
 		Keys:     Keys{Period: 90 * day, PublishAhead: 1 * day},
-		Login: Login{Password: Password{
+		Login: Login{Registration: "invite", Password: Password{
+			Enabled:   true,
 			MemoryKiB: 19456, Time: 2, Threads: 1, // OWASP's first choice
 			MinLength: 12,
 		}, Phone: defaultPhone()},

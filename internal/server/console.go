@@ -48,6 +48,20 @@ func (c *Console) Connectors() (ids []string) {
 	return ids
 }
 
+// WaysIn are all ways to sign in that are switched on.
+func (c *Console) WaysIn() (list []string) {
+	if c.cfg.Login.Password.Enabled {
+		list = append(list, store.CredPassword)
+	}
+	if c.cfg.Login.EmailCode.Enabled {
+		list = append(list, store.WayEmailCode)
+	}
+	if c.cfg.Login.Phone.Enabled {
+		list = append(list, store.WayPhone)
+	}
+	return append(list, c.Connectors()...)
+}
+
 // ErrOldSchema: the database has to be migrated first.
 var ErrOldSchema = errors.New("the database is from an older version; run latchkey migrate")
 
@@ -115,11 +129,11 @@ func KeyState(k store.SigningKey, now time.Time) string { return provider.State(
 
 // HashPassword checks a new password against the server's rules and hashes it; own are the person's names and addresses.
 func (c *Console) HashPassword(ctx context.Context, pw string, own ...string) (phc string, err error) {
-	h, err := newHasher(c.cfg, c.master)
+	h, err := newHasher(c.cfg, c.master, c.log)
 	if err != nil {
 		return "", err
 	}
-	if key, args := h.Check(pw, own...); key != "" {
+	if key, args := h.Check(ctx, pw, own...); key != "" {
 		return "", errors.New(passwordProblem(key, args, c.cfg))
 	}
 	phc, err = h.Hash(ctx, pw)
@@ -136,6 +150,40 @@ func passwordProblem(key string, args map[string]any, cfg *config.Config) string
 		return "the password is refused: " + key
 	}
 	return t.Text("en", key, args)
+}
+
+// CheckHash says in plain words why a hash that another program made cannot be taken, nil when it can.
+func (c *Console) CheckHash(ctx context.Context, hash string) error {
+	h, err := newHasher(c.cfg, c.master, c.log)
+	if err != nil {
+		return err
+	}
+	if err := h.Importable(ctx, hash); err != nil {
+		return errors.New("this hash cannot be taken: it must be argon2id ($argon2id$v=19$…), bcrypt ($2b$…, cost 14 at most) or Django's pbkdf2_sha256 ($ between its parts, " +
+			"1,000 to 2,500,000 iterations)")
+	}
+	return nil
+}
+
+// SetPassword gives an account a password on actor's word, and tells its owner by mail, as a change on a page does.
+func (c *Console) SetPassword(ctx context.Context, actor string, u *store.User, phc string, mustChange bool) error {
+	return c.Store.Tx(ctx, func(ctx context.Context) error {
+		if err := c.Store.SetPassword(ctx, actor, u.ID, phc, mustChange, ""); err != nil {
+			return err
+		}
+		if !c.cfg.Mail.On() || u.Email == "" || !u.Active(c.now()) {
+			return nil
+		}
+		set, err := pages(c.cfg, false)
+		if err != nil {
+			return err
+		}
+		message, err := login.PasswordNotice(set, u, c.now(), c.cfg.Login.Password.Enabled)
+		if err != nil {
+			return err
+		}
+		return c.Store.Enqueue(ctx, message)
+	})
 }
 
 // SetupLink makes a new one-time link through which an administrator is created; earlier unused ones die.

@@ -90,7 +90,7 @@ func (c *Console) dryRunner(also string) (*login.DryRunner, error) {
 	if err != nil {
 		return nil, err
 	}
-	return login.NewDryRunner(login.DryRunConfig{Store: c.Store, Connectors: ups, Mail: cfg.Mail.On()})
+	return login.NewDryRunner(login.DryRunConfig{Store: c.Store, Connectors: ups, NoPassword: !cfg.Login.Password.Enabled, Mail: cfg.Mail.On()})
 }
 
 func (c *Console) previewer(dry *login.DryRunner) *provider.Previewer {

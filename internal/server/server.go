@@ -158,7 +158,7 @@ func (s *Server) openPages(context.Context) (err error) {
 	if s.templates, err = pages(s.cfg, s.opts.Demo); err != nil {
 		return err
 	}
-	if s.passwords, err = newHasher(s.cfg, s.master); err != nil {
+	if s.passwords, err = newHasher(s.cfg, s.master, s.log); err != nil {
 		return err
 	}
 	s.metrics.watchPasswords(s.passwords)
@@ -208,6 +208,7 @@ func (s *Server) build(context.Context) (err error) {
 		Phone:       s.phoneLogin(),
 		Administers: s.guard.Any,
 		MayActAs:    func(ctx context.Context) error { return s.guard.Authorize(ctx, "users.act_as") },
+		NoPassword:  !s.cfg.Login.Password.Enabled, EmailCode: s.cfg.Login.EmailCode.Enabled, Registration: s.cfg.Login.Registration, Domains: s.cfg.Login.Domains,
 		Done: func(w http.ResponseWriter, r *http.Request, flow string) error {
 			return s.provider.Continue(w, r, flow)
 		},
@@ -334,8 +335,12 @@ func (s *Server) FirstStart() bool { return s.firstStart }
 // Logger of this server.
 func (s *Server) Logger() *slog.Logger { return s.log }
 
-// SetupLink makes the one-time link for the first administrator; ErrSetupDone once there was one.
+// SetupLink makes the one-time link for the first administrator; ErrSetupDone once there was one, or where nobody could sign in with the password that
+// is chosen there.
 func (s *Server) SetupLink(ctx context.Context) (string, error) {
+	if !s.cfg.Login.Password.Enabled {
+		return "", ErrSetupDone
+	}
 	link, err := login.NewSetupLink(ctx, s.store, s.issuer, login.SetupTTL)
 	if errors.Is(err, login.ErrSetupDone) {
 		return "", ErrSetupDone
@@ -409,14 +414,23 @@ func newKeys(c *config.Config, st *store.Store, master provider.MasterKeys, log 
 
 // newHasher hashes under a pepper from the newest master key (security.md F1). Hashes made under an older one are verified as long as
 // that key is configured, and made anew at the next sign-in.
-func newHasher(c *config.Config, master provider.MasterKeys) (*password.Hasher, error) {
+func newHasher(c *config.Config, master provider.MasterKeys, log *slog.Logger) (*password.Hasher, error) {
 	peppers, ids := master.DeriveAll("password-pepper", 32), pepperIDs(master)
 	old := map[string][]byte{}
 	for i := range peppers[1:] {
 		old[ids[i+1]] = peppers[i+1]
 	}
 	p := c.Login.Password
-	return password.New(password.Config{MemoryKiB: uint32(p.MemoryKiB), Time: uint32(p.Time), Threads: uint32(p.Threads),
+	var breached func(context.Context, string) (bool, error)
+	if p.BreachURL != "" {
+		breached = password.Range{URL: p.BreachURL, Client: web.Outbound(false)}.Known
+	}
+	return password.New(password.Config{
+		Lowercase: p.Lowercase, Uppercase: p.Uppercase, Digits: p.Digits, Punctuation: p.Punctuation, Breached: breached,
+		Trouble: func(ctx context.Context, err error) {
+			log.WarnContext(ctx, "a password was not looked up among stolen ones", "error", err)
+		},
+		MemoryKiB: uint32(p.MemoryKiB), Time: uint32(p.Time), Threads: uint32(p.Threads),
 		MinLength: p.MinLength, Context: []string{c.AppName, "latchkey"}, Pepper: peppers[0], PepperID: ids[0], OldPeppers: old})
 }
 

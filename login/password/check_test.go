@@ -53,7 +53,7 @@ func TestSec_F4_Check(t *testing.T) {
 		"\u5bc6\u7801\u5f88\u957f\u4f46\u662f\u5bb9\u6613\u8bb0\u4f4f\u7684\u8bed\u53e5": "",
 		"vq8wzk3nfd7h": "",
 	} {
-		key, args := h.Check(pw, own...)
+		key, args := h.Check(t.Context(), pw, own...)
 		if key != want {
 			t.Errorf("%.40q: %q, want %q (%.1f bits, %.1f with own words)", pw, key, want, h.words.bits(pw, nil), h.words.bits(pw, parts(own)))
 		}
@@ -89,7 +89,7 @@ func TestSec_F4_ListSize(t *testing.T) {
 func TestSec_I4_CheckIsQuick(t *testing.T) {
 	t.Parallel()
 	h := cheap(t, nil)
-	h.Check("warm up, unpack the lists")
+	h.Check(t.Context(), "warm up, unpack the lists")
 	for _, pw := range []string{
 		strings.Repeat("a", 1024), strings.Repeat("ab", 512), strings.Repeat("password", 128), strings.Repeat("1qaz2wsx", 128), strings.Repeat("\ufdfa", 341), strings.Repeat("\u0301", 512), strings.Repeat("\xff", 1024),
 	} {
@@ -97,7 +97,7 @@ func TestSec_I4_CheckIsQuick(t *testing.T) {
 		best := time.Hour
 		for range 5 {
 			start := time.Now()
-			h.Check(pw, pw, pw)
+			h.Check(t.Context(), pw, pw, pw)
 			best = min(best, time.Since(start))
 		}
 		if best > 300*time.Millisecond {
@@ -110,6 +110,6 @@ func TestSec_I4_CheckIsQuick(t *testing.T) {
 func BenchmarkCheck(b *testing.B) {
 	h := cheap(b, nil)
 	for b.Loop() {
-		h.Check("correct horse battery staple", "jane.doe@example.com", "Jane", "Doe")
+		h.Check(b.Context(), "correct horse battery staple", "jane.doe@example.com", "Jane", "Doe")
 	}
 }

@@ -16,11 +16,10 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/argon2"
-	"golang.org/x/crypto/bcrypt"
 	"golang.org/x/text/unicode/norm"
 )
 
@@ -33,6 +32,13 @@ type Config struct {
 	OldPeppers               map[string][]byte // by id: still verified, then hashed anew
 	MinLength                int               // characters; default 12, floor 8
 	Context                  []string          // words of the site that a password must not consist of
+
+	// At least so many characters of each kind in a new password; 0 = none is asked for (SP 800-63B-4 §3.1.1.2 wants it so).
+	Lowercase, Uppercase, Digits, Punctuation int
+	// Breached says whether a new password is known from a breach (Range.Known); nil = nobody is asked. On an error the password is taken, and
+	// Trouble, if any, hears of it.
+	Breached func(ctx context.Context, pw string) (bool, error)
+	Trouble  func(ctx context.Context, err error)
 }
 
 // MaxBytes is the longest password that is accepted. Nothing is ever cut.
@@ -42,17 +48,21 @@ const (
 	saltBytes = 16
 	keyBytes  = 32
 	queueTime = 2 * time.Second
+	// queueMost is how many callers wait for one slot: no more than it could serve in queueTime on a fast machine. Whoever comes after them would wait
+	// for nothing, and is told at once.
+	queueMost = 64
 )
 
-// ErrBusy: every slot stayed taken for two seconds. 503 with Retry-After.
+// ErrBusy: every slot stayed taken for two seconds, or too many wait already. 503 with Retry-After.
 var ErrBusy = errors.New("password: too many sign-ins at once")
 
-// Hasher hashes and verifies behind a pool of Slots; a caller waits at most 2 s, then ErrBusy.
+// Hasher hashes and verifies behind a pool of Slots; a caller waits at most 2 s, and not where too many wait, then ErrBusy.
 type Hasher struct {
 	c       Config
 	want    params
 	peppers map[string][]byte
 	slots   chan struct{}
+	waiting atomic.Int64
 	dummy   phc
 	words   *guesser
 }
@@ -134,8 +144,8 @@ func (h *Hasher) Verify(ctx context.Context, phc, pw string) (ok, stale bool, er
 		return false, false, err
 	}
 	defer h.leave()
-	if isBcrypt(phc) {
-		ok, err = verifyBcrypt(phc, pw)
+	if verify := imported(phc); verify != nil {
+		ok, err = verify(phc, pw)
 		return ok, ok, err
 	}
 	p, pepper := h.dummy, h.c.Pepper
@@ -175,6 +185,10 @@ func (h *Hasher) enter(ctx context.Context) error {
 		return nil
 	default:
 	}
+	defer h.waiting.Add(-1)
+	if h.waiting.Add(1) > int64(queueMost*cap(h.slots)) {
+		return ErrBusy
+	}
 	t := time.NewTimer(queueTime)
 	defer t.Stop()
 	select {
@@ -191,30 +205,3 @@ func (h *Hasher) leave() { <-h.slots }
 
 // InUse returns how many hashes are being made now, and how many may be at once: a gauge for metrics.
 func (h *Hasher) InUse() (busy, slots int) { return len(h.slots), cap(h.slots) }
-
-func isBcrypt(s string) bool {
-	return strings.HasPrefix(s, "$2a$") || strings.HasPrefix(s, "$2b$") || strings.HasPrefix(s, "$2y$")
-}
-
-// maxBcryptCost keeps an imported hash from holding a slot for seconds: each step doubles it, and 14 takes about half of one.
-const maxBcryptCost = 14
-
-// verifyBcrypt reads imported hashes. Bcrypt looks at 72 bytes only; the hash that replaces it looks at all.
-func verifyBcrypt(hash, pw string) (bool, error) {
-	cost, err := bcrypt.Cost([]byte(hash))
-	if err != nil || cost > maxBcryptCost {
-		return false, errors.New("password: a bcrypt hash that cannot be used")
-	}
-	// Whoever made it hashed the bytes as they were typed there.
-	err = bcrypt.CompareHashAndPassword([]byte(hash), []byte(pw))
-	if n := norm.NFKC.String(pw); errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) && n != pw {
-		err = bcrypt.CompareHashAndPassword([]byte(hash), []byte(n))
-	}
-	switch {
-	case err == nil:
-		return true, nil
-	case errors.Is(err, bcrypt.ErrMismatchedHashAndPassword):
-		return false, nil
-	}
-	return false, errors.New("password: a bcrypt hash that cannot be read")
-}
