@@ -242,6 +242,8 @@ func refusal(err error) (status int, e templates.FormErrors, ok bool) {
 		return say(http.StatusForbidden, "not_yours")
 	case errors.Is(err, privilege.ErrOutside):
 		return say(http.StatusForbidden, "outside")
+	case errors.Is(err, privilege.ErrTemporary):
+		return say(http.StatusForbidden, "temporary")
 	case errors.Is(err, privilege.ErrCron):
 		return say(http.StatusForbidden, "machine")
 	case errors.Is(err, store.ErrLastAdmin):

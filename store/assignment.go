@@ -278,6 +278,25 @@ func (s *Store) allowUntil(ctx context.Context, m *Model, actorID, name string, 
 	return nil
 }
 
+// allowForGood refuses to confer names, and what they bring, if the actor holds them only for a while: what privileges include and what a user type
+// brings has no end.
+func (s *Store) allowForGood(ctx context.Context, m *Model, actorID string, names ...string) error {
+	if operator(actorID) || !slices.ContainsFunc(names, func(n string) bool { return n != userPrivilege }) {
+		return nil
+	}
+	l, err := s.Live(ctx, actorID)
+	if err != nil {
+		return err
+	}
+	switch end, held := m.HeldUntil(l, At(s.now(ctx)), names...); {
+	case !held:
+		return forbidden(privilege.ErrNotHeld)
+	case !end.IsZero():
+		return forbidden(fmt.Errorf("%w: until %s", privilege.ErrTemporary, end.UTC().Format(time.RFC3339)))
+	}
+	return nil
+}
+
 // give writes what the gate let through. The gate's lock is held.
 func (s *Store) give(ctx context.Context, m *Model, a *Assignment) error {
 	now := At(s.now(ctx))

@@ -61,7 +61,7 @@ func (s *Store) weigh(ctx context.Context, before, after *privilege.Graph, touch
 			if n, begins := strings.CutPrefix(name, later); begins {
 				waits = append(waits, n)
 			} else {
-				add(name)
+				add(strings.TrimPrefix(name, ending))
 			}
 		}
 		if count() || waits == nil {
@@ -105,7 +105,8 @@ func or(sum, more []uint64) {
 // may have, however many people there are.
 const atOnce = 2000
 
-// holder is what somebody holds, now or later: names in one text, with later before what begins later.
+// holder is what somebody holds, now or later: names in one text, with later before what begins later and ending before
+// what does not last.
 type holder struct{ userID, held string }
 
 func (h *holder) fields() []any { return []any{&h.userID, &h.held} }
@@ -143,7 +144,7 @@ func (s *Store) eachHolder(ctx context.Context, touched, names []string, n int, 
 		for _, id := range ids {
 			args = append(args, string(id))
 		}
-		query = `SELECT user_id, STRING_AGG(CASE WHEN valid_from > ? THEN '` + later + `' || privilege ELSE privilege END, ' ') FROM assignments
+		query = `SELECT user_id, STRING_AGG(CASE WHEN valid_from > ? THEN '` + later + `' WHEN valid_until IS NULL THEN '' ELSE '` + ending + `' END || privilege, ' ') FROM assignments
 WHERE ended_at IS NULL AND (valid_until IS NULL OR valid_until > ?) AND user_id IN (?` + strings.Repeat(`, ?`, len(ids)-1) + `)` +
 			in(&args, "privilege", names) + ` GROUP BY user_id ORDER BY user_id`
 		people, err := many[holder](ctx, s, query, args...)

@@ -17,6 +17,8 @@ var (
 	ErrNoPower = errors.New("privilege: the permission is missing")
 	// ErrOutside says that no rule of delegation lets the actor give this to this person.
 	ErrOutside = errors.New("privilege: outside of what was delegated")
+	// ErrTemporary says that the actor holds it only for a while, and would give it without an end.
+	ErrTemporary = errors.New("privilege: held for a while, given for good")
 )
 
 // Delegation narrows what holders of a privilege may pass on: what, and to whom. Without any that names something they hold, it is whatever

@@ -1,0 +1,84 @@
+package store_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/latchkey-idp/latchkey/internal/privilege"
+	"github.com/latchkey-idp/latchkey/store"
+)
+
+// editor makes somebody who may edit privileges and what people hold, and who holds names besides.
+func editor(t *testing.T, s *store.Store, names ...string) *store.User {
+	t.Helper()
+	must(t, s.SetPowers(t.Context(), "cli", map[string][]string{"desk": {"access_privileges", "edit_privileges", "edit_user_privileges", "edit_user_password"}}))
+	return user(t, s, append([]string{"desk"}, names...)...)
+}
+
+func until(t *testing.T, s *store.Store, u *store.User, name string, end store.Time) {
+	t.Helper()
+	must(t, s.Assign(t.Context(), "cli", &store.Assignment{UserID: u.ID, Privilege: name, Until: end}))
+}
+
+// TestSec_G1_ForAWhileStaysForAWhile: what somebody holds until Friday becomes theirs, or anybody's, for good by no edit of what privileges include.
+func TestSec_G1_ForAWhileStaysForAWhile(t *testing.T) {
+	t.Parallel()
+	eachClock(t, func(t *testing.T, s *store.Store, c *clock) {
+		ctx := t.Context()
+		admin(t, s)
+		definePrivileges(t, s, "desk; staff; payroll; archive; helper: archive; rest: archive")
+		friday := c.In(time.Hour)
+		boss := user(t, s, "staff")
+		until(t, s, boss, "admin", friday)
+		lead := editor(t, s, "helper", "archive")
+		until(t, s, lead, "payroll", friday)
+		other := user(t, s, "helper")
+		for what, err := range map[string]error{
+			"admin, in what they hold for good":        s.SetIncludes(ctx, boss.ID, "staff", []string{"admin"}),
+			"admin, in what another holds":             s.SetIncludes(ctx, boss.ID, "helper", []string{"archive", "admin"}),
+			"admin, in a new one":                      s.CreatePrivilege(ctx, boss.ID, &store.Privilege{Name: "mine", Includes: store.Strings{"admin"}}),
+			"a privilege, in what they hold for good":  s.SetIncludes(ctx, lead.ID, "desk", []string{"payroll"}),
+			"a privilege, in what another holds":       s.SetIncludes(ctx, lead.ID, "helper", []string{"archive", "payroll"}),
+			"on paper":                                 s.MayEdit(ctx, lead.ID, store.Edit{Privilege: "helper", Includes: []string{"archive", "payroll"}}),
+			"what they hold anyway, until it is over":  s.SetIncludes(ctx, lead.ID, "payroll", []string{"archive"}),
+			"a right that comes later, made to be now": s.SetIncludes(ctx, boss.ID, "rest", []string{"admin"}),
+		} {
+			switch what {
+			case "what they hold anyway, until it is over":
+				must(t, err) // archive is theirs for good: nothing moves at any time
+			default:
+				is(t, err, store.ErrForbidden, what)
+			}
+		}
+		c.Add(2 * time.Hour)
+		equal(t, effective(t, s, boss.ID), "staff user", "after Friday")
+		equal(t, effective(t, s, lead.ID), "archive desk helper user", "after Friday")
+		equal(t, effective(t, s, other.ID), "archive helper user", "another, after Friday")
+		whole(t, s)
+	})
+}
+
+// TestSec_G1_NobodyLiftsThemselvesLater: an edit that moves nothing today may still be one of the actor's own rights, or of somebody's who holds more.
+func TestSec_G1_NobodyLiftsThemselvesLater(t *testing.T) {
+	t.Parallel()
+	eachClock(t, func(t *testing.T, s *store.Store, c *clock) {
+		ctx := t.Context()
+		boss := admin(t, s)
+		definePrivileges(t, s, "desk; short; long; soon; extra")
+		// Held for good by the administrator, as administrator; until Friday of itself.
+		until(t, s, boss, "extra", c.In(time.Hour))
+		must(t, s.Assign(ctx, "cli", &store.Assignment{UserID: boss.ID, Privilege: "long"}))
+		is(t, s.SetIncludes(ctx, boss.ID, "long", []string{"extra"}), privilege.ErrSelf, "theirs for good after Friday")
+		must(t, s.Assign(ctx, "cli", &store.Assignment{UserID: boss.ID, Privilege: "soon", From: c.In(time.Hour)}))
+		is(t, s.SetIncludes(ctx, boss.ID, "soon", []string{"short"}), privilege.ErrSelf, "theirs from Friday on")
+
+		lead, peer, strong := editor(t, s, "short", "long"), user(t, s, "long"), user(t, s, "long", "trainer")
+		until(t, s, peer, "short", c.In(time.Hour))
+		until(t, s, strong, "short", c.In(time.Hour))
+		is(t, s.SetIncludes(ctx, lead.ID, "long", []string{"short"}), privilege.ErrProtected, "for good to who holds more, and nothing moves today")
+		must(t, s.Unassign(ctx, "cli", lead.ID, "long"))
+		must(t, s.Unassign(ctx, "cli", lead.ID, "short"))
+		is(t, s.SetIncludes(ctx, lead.ID, "long", []string{"short"}), privilege.ErrNotHeld, "what one does not hold")
+		whole(t, s)
+	})
+}
