@@ -82,3 +82,29 @@ func TestSec_G1_NobodyLiftsThemselvesLater(t *testing.T) {
 		whole(t, s)
 	})
 }
+
+// TestSec_G1_ATypeLasts: who holds something for a while gives no type that brings it for good.
+func TestSec_G1_ATypeLasts(t *testing.T) {
+	t.Parallel()
+	eachClock(t, func(t *testing.T, s *store.Store, c *clock) {
+		ctx := t.Context()
+		admin(t, s)
+		definePrivileges(t, s, "desk; staff; payroll")
+		must(t, s.SetUserTypes(ctx, "cli", append(privilege.DefaultTypes(),
+			privilege.UserType{Value: "500", Names: []string{"office"}, Text: "Office", Privilege: "payroll"},
+			privilege.UserType{Value: "510", Names: []string{"floor"}, Text: "Floor", Privilege: "staff"},
+			privilege.UserType{Value: "200", Names: []string{"guest"}, Text: "Guest"})))
+		boss, lead := user(t, s), editor(t, s, "staff")
+		until(t, s, boss, "admin", c.In(time.Hour))
+		until(t, s, lead, "payroll", c.In(time.Hour))
+		friend := user(t, s)
+		is(t, s.SetUserType(ctx, boss.ID, friend.ID, "900"), privilege.ErrTemporary, "the administrators' type")
+		is(t, s.SetUserType(ctx, lead.ID, friend.ID, "500"), privilege.ErrTemporary, "a type that brings it")
+		must(t, s.SetUserType(ctx, lead.ID, friend.ID, "510"))
+		must(t, s.SetUserType(ctx, lead.ID, friend.ID, "200"))
+		must(t, s.SetUserType(ctx, boss.ID, friend.ID, "100"))
+		c.Add(2 * time.Hour)
+		equal(t, effective(t, s, friend.ID), "user", "after Friday")
+		whole(t, s)
+	})
+}

@@ -250,7 +250,7 @@ const (
 )
 
 // SetUserType gives a person another type, through the gate: what the type brings, and what the one before it brought, must be the actor's
-// to give. ErrNotFound, ErrForbidden, ErrLastAdmin. Audited.
+// to give, and for good. ErrNotFound, ErrForbidden, ErrLastAdmin. Audited.
 func (s *Store) SetUserType(ctx context.Context, actor, userID, value string) error {
 	return s.Tx(ctx, func(ctx context.Context) error {
 		return s.keepingAdmin(ctx, func(ctx context.Context) error {
@@ -274,6 +274,9 @@ func (s *Store) SetUserType(ctx context.Context, actor, userID, value string) er
 			after := slices.DeleteFunc(l.holdings(), func(h privilege.Holding) bool { return h.Privilege == old })
 			after = append(after, privilege.Holding{Privilege: node})
 			if err := s.allow(ctx, m, actor, privilege.EditUserPrivilege, l, after, m.Graph.Closure(old, node)); err != nil {
+				return err
+			}
+			if err := s.allowForGood(ctx, m, actor, m.Graph.Closure(node)...); err != nil {
 				return err
 			}
 			now := At(s.now(ctx))
