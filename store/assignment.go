@@ -112,7 +112,7 @@ func (l *Live) holdings() []privilege.Holding {
 }
 
 // allow is the gate for a change of what one person holds (security.md G1, G2): after are their holdings then, moved is what is given or
-// taken whatever they hold besides.
+// taken whatever they hold besides. It is power over them even if that is nothing.
 func (s *Store) allow(ctx context.Context, m *Model, actorID string, want privilege.Permission, l *Live, after []privilege.Holding, moved []string) error {
 	a, err := s.actor(ctx, m, actorID, want)
 	if err != nil {
@@ -120,7 +120,7 @@ func (s *Store) allow(ctx context.Context, m *Model, actorID string, want privil
 	}
 	now := s.now(ctx)
 	return forbidden(m.Graph.Allowed(a, privilege.Effect{
-		Self: actorID == l.User.ID, Before: m.Graph.Effective(l.holdings(), now), After: m.Graph.Effective(after, now), Moved: moved,
+		Self: actorID == l.User.ID, Before: m.Graph.Effective(l.holdings(), now), After: m.Graph.Effective(after, now), Moved: moved, Power: true,
 	}))
 }
 

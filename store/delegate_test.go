@@ -108,3 +108,33 @@ func TestSec_G1_ATypeLasts(t *testing.T) {
 		whole(t, s)
 	})
 }
+
+// TestSec_G2_ATypeThatBringsNothing: a user type is power over the person whatever it brings, as it says who may change nothing.
+func TestSec_G2_ATypeThatBringsNothing(t *testing.T) {
+	t.Parallel()
+	eachClock(t, func(t *testing.T, s *store.Store, c *clock) {
+		ctx := t.Context()
+		admin(t, s)
+		boss := admin(t, s)
+		definePrivileges(t, s, "desk")
+		must(t, s.SetUserTypes(ctx, "cli", append(privilege.DefaultTypes(),
+			privilege.UserType{Value: "200", Names: []string{"guest"}, Text: "Guest"},
+			privilege.UserType{Value: "210", Names: []string{"partner"}, Text: "Partner"},
+			privilege.UserType{Value: "220", Names: []string{"looker"}, Text: "Looker", ReadOnly: true})))
+		lead, plain, friend, reader := editor(t, s), user(t, s), user(t, s), editor(t, s)
+		for _, u := range []*store.User{boss, lead, plain, friend} {
+			must(t, s.SetUserType(ctx, "cli", u.ID, "200"))
+		}
+		must(t, s.SetUserType(ctx, "cli", reader.ID, "220"))
+		is(t, s.SetUserType(ctx, plain.ID, plain.ID, "210"), store.ErrForbidden, "one's own")
+		is(t, s.SetUserType(ctx, boss.ID, boss.ID, "210"), privilege.ErrSelf, "an administrator's own")
+		is(t, s.SetUserType(ctx, plain.ID, friend.ID, "220"), privilege.ErrNoPower, "without the permission")
+		is(t, s.SetUserType(ctx, reader.ID, reader.ID, "210"), store.ErrForbidden, "out of read-only")
+		is(t, s.SetUserType(ctx, lead.ID, boss.ID, "220"), privilege.ErrProtected, "an administrator made read-only")
+		is(t, s.SetUserType(ctx, lead.ID, boss.ID, "210"), privilege.ErrProtected, "an administrator's")
+		must(t, s.SetUserType(ctx, lead.ID, friend.ID, "220"))
+		must(t, s.SetUserType(ctx, lead.ID, friend.ID, "210"))
+		must(t, s.SetUserType(ctx, boss.ID, lead.ID, "220"))
+		whole(t, s)
+	})
+}

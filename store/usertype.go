@@ -250,7 +250,7 @@ const (
 )
 
 // SetUserType gives a person another type, through the gate: what the type brings, and what the one before it brought, must be the actor's
-// to give, and for good. ErrNotFound, ErrForbidden, ErrLastAdmin. Audited.
+// to give, and for good. Whatever it brings, nobody sets their own, or that of somebody who holds more: a type also says who may change nothing. ErrNotFound, ErrForbidden, ErrLastAdmin. Audited.
 func (s *Store) SetUserType(ctx context.Context, actor, userID, value string) error {
 	return s.Tx(ctx, func(ctx context.Context) error {
 		return s.keepingAdmin(ctx, func(ctx context.Context) error {
