@@ -166,7 +166,8 @@ func (s *Store) livePerson(ctx context.Context, userID string) (*Live, error) {
 	return l, err
 }
 
-// adminCount counts who could administer now: holders of admin, directly or through what includes it, who are active and have a password.
+// adminCount counts who could administer now: holders of admin, directly or through what includes it, who are active, have a password
+// and are of a type that may change something.
 const adminCount = `WITH RECURSIVE adm (name) AS (
   SELECT name FROM privileges WHERE name = 'admin'
   UNION SELECT i.parent FROM privilege_includes i JOIN adm ON i.child = adm.name WHERE i.ended_at IS NULL
@@ -175,6 +176,7 @@ SELECT COUNT(*) FROM users u WHERE u.id IN (
     SELECT a.user_id FROM assignments a WHERE a.privilege IN (SELECT name FROM adm) AND a.ended_at IS NULL
       AND (a.valid_from IS NULL OR a.valid_from <= ?) AND (a.valid_until IS NULL OR a.valid_until > ?))
   AND u.disabled_at IS NULL AND u.deleted_at IS NULL AND (u.valid_from IS NULL OR u.valid_from <= ?) AND (u.valid_until IS NULL OR u.valid_until > ?)
+  AND EXISTS (SELECT 1 FROM user_types t WHERE t.value = u.user_type AND t.deleted_at IS NULL AND NOT t.read_only)
   AND EXISTS (SELECT 1 FROM credentials c WHERE c.user_id = u.id AND c.kind = 'password')`
 
 func (s *Store) admins(ctx context.Context) (int64, error) {

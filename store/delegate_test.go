@@ -138,3 +138,35 @@ func TestSec_G2_ATypeThatBringsNothing(t *testing.T) {
 		whole(t, s)
 	})
 }
+
+// TestSec_G5_TheLastAdministratorCanChangeSomething: who is read-only administers nothing, so the last one who is not stays so, whoever changes what.
+func TestSec_G5_TheLastAdministratorCanChangeSomething(t *testing.T) {
+	t.Parallel()
+	eachClock(t, func(t *testing.T, s *store.Store, c *clock) {
+		ctx := t.Context()
+		types := append(privilege.DefaultTypes(),
+			privilege.UserType{Value: "220", Names: []string{"looker"}, Text: "Looker", Privilege: "user", ReadOnly: true},
+			privilege.UserType{Value: "230", Names: []string{"keeper"}, Text: "Keeper", Privilege: "admin"})
+		must(t, s.SetUserTypes(ctx, "cli", types))
+		a, b := admin(t, s), admin(t, s)
+		must(t, s.SetUserType(ctx, a.ID, b.ID, "220"))
+		is(t, s.DisableUser(ctx, "cli", a.ID, ""), store.ErrLastAdmin, "the one who is not read-only, disabled")
+		is(t, s.Unassign(ctx, "cli", a.ID, "admin"), store.ErrLastAdmin, "demoted")
+		is(t, s.EraseUser(ctx, "cli", a.ID), store.ErrLastAdmin, "erased")
+		is(t, s.SetUserType(ctx, "cli", a.ID, "220"), store.ErrLastAdmin, "made read-only")
+		must(t, s.SetUserType(ctx, "cli", a.ID, "230"))
+		// The file, at a start or a reload.
+		types[4].ReadOnly = true
+		is(t, s.SetUserTypes(ctx, "system", types), store.ErrLastAdmin, "their type made read-only")
+		m, err := s.Model(ctx)
+		must(t, err)
+		equal(t, m.Type("230").ReadOnly, false, "the type after that")
+		types[3].ReadOnly = false
+		must(t, s.SetUserTypes(ctx, "system", types)) // b may change something again, so a need not
+		is(t, s.DisableUser(ctx, "cli", b.ID, ""), store.ErrLastAdmin, "now the other")
+		has, err := s.HasAdmin(ctx)
+		must(t, err)
+		equal(t, has, true, "an administrator")
+		whole(t, s)
+	})
+}

@@ -62,7 +62,7 @@ func (s *Store) UseOneTime(ctx context.Context, purpose, hash string) error {
 	return fmt.Errorf("store: one-time link: %w", ErrUsed)
 }
 
-// HasAdmin says whether somebody could administer now: an active holder of admin with a password.
+// HasAdmin says whether somebody could administer now: an active holder of admin with a password, who is not read-only.
 func (s *Store) HasAdmin(ctx context.Context) (bool, error) {
 	n, err := s.admins(ctx)
 	return n > 0, err
