@@ -86,12 +86,60 @@ func (s *Store) Impact(ctx context.Context, e Edit) (Impact, error) {
 	if len(moved) == 0 {
 		return out, nil
 	}
-	touched := union(before.Above(e.Privilege), after.Above(e.Privilege))
-	if err := s.weigh(ctx, before, after, touched, moved, &out); err != nil {
+	touched := e.touched(list, before, after)
+	none := e.nothing(list, touched)
+	if e.Delete { // whoever held nothing else counts as user then
+		moved = union(moved, union(before.Closure(userPrivilege), after.Closure(userPrivilege)))
+	}
+	if err := s.weigh(ctx, before, after, touched, moved, none, &out); err != nil {
 		return out, err
 	}
 	out.Clients, err = s.ClientsSeeing(ctx, union(out.Gained, out.Lost))
 	return out, err
+}
+
+// touched is what leads to the privilege before or after the edit. With user it is also the types that bring nothing: whoever has only that counts as user.
+func (e Edit) touched(list []Privilege, before, after *privilege.Graph) []string {
+	touched := union(before.Above(e.Privilege), after.Above(e.Privilege))
+	if slices.Contains(touched, userPrivilege) {
+		touched = union(touched, emptyTypes(list))
+	}
+	return touched
+}
+
+// emptyTypes are the nodes of user types that bring nothing.
+func emptyTypes(list []Privilege) (nodes []string) {
+	for _, p := range list {
+		if _, node := privilege.TypeOf(p.Name); node && len(p.Includes) == 0 {
+			nodes = append(nodes, p.Name)
+		}
+	}
+	return nodes
+}
+
+// nothing is what brings no privilege, before and after an edit: whoever has only that counts as user.
+type nothing struct{ before, after []string }
+
+// nothing is nil where it makes no difference, so that nobody has to be asked for all they hold.
+func (e Edit) nothing(list []Privilege, touched []string) *nothing {
+	if !e.Delete && !slices.Contains(touched, userPrivilege) {
+		return nil
+	}
+	n := &nothing{before: emptyTypes(list)}
+	if n.after = n.before; e.Delete {
+		n.after = append(slices.Clip(n.before), e.Privilege)
+		for _, p := range list { // types in use keep a privilege from being deleted, but it can be weighed
+			if _, node := privilege.TypeOf(p.Name); node && slices.Equal(p.Includes, []string{e.Privilege}) {
+				n.after = append(n.after, p.Name)
+			}
+		}
+	}
+	return n
+}
+
+// all says whether names bring nothing.
+func all(names, nothing []string) bool {
+	return !slices.ContainsFunc(names, func(n string) bool { return !slices.Contains(nothing, n) })
 }
 
 func union(a, b []string) []string {
@@ -293,8 +341,7 @@ func (s *Store) allowEdit(ctx context.Context, m *Model, actorID string, list []
 	if err := effect(true, l.pattern(At(now))); err != nil {
 		return nil, err
 	}
-	touched := union(m.Graph.Above(e.Privilege), after.Above(e.Privilege))
-	err = s.patterns(ctx, touched, func(one string, names []string, n int) error {
+	err = s.patterns(ctx, e.touched(list, m.Graph, after), func(one string, names []string, n int) error {
 		if one == actorID {
 			return nil // asked already
 		}

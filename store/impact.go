@@ -13,8 +13,9 @@ import (
 // of all others same is both.
 type leads struct{ same, before, after []uint64 }
 
-// weigh adds up what an edit does to everybody who holds something of touched: one look per assignment, and no list of names per person.
-func (s *Store) weigh(ctx context.Context, before, after *privilege.Graph, touched, moved []string, out *Impact) error {
+// weigh adds up what an edit does to everybody who holds something of touched: one look per assignment, and no list of closures per person. none is nil
+// where it makes no difference who holds nothing.
+func (s *Store) weigh(ctx context.Context, before, after *privilege.Graph, touched, moved []string, none *nothing, out *Impact) error {
 	words := (len(moved) + 63) / 64
 	of, then := map[string]leads{}, after.Reach(moved)
 	for n, b := range before.Reach(moved) {
@@ -51,26 +52,41 @@ func (s *Store) weigh(ctx context.Context, before, after *privilege.Graph, touch
 		or(l.before, to.before)
 		or(l.after, to.after)
 	}
-	names := slices.Collect(maps.Keys(of)) // what leads to nothing that moves has no say
-	err := s.eachHolder(ctx, touched, names, atOnce, func(_ string, held string) error {
+	asUser := of[userPrivilege]
+	stage := func(names []string) bool {
 		clear(l.same)
 		clear(l.before)
 		clear(l.after)
-		var waits []string
+		for _, name := range names {
+			add(name)
+		}
+		if none != nil && all(names, none.before) {
+			or(l.before, asUser.same)
+			or(l.before, asUser.before)
+		}
+		if none != nil && all(names, none.after) {
+			or(l.after, asUser.same)
+			or(l.after, asUser.after)
+		}
+		return count()
+	}
+	var names []string
+	if none == nil {
+		names = slices.Collect(maps.Keys(of)) // what leads to nothing that moves has no say
+	}
+	var now, waits []string
+	err := s.eachHolder(ctx, touched, names, atOnce, func(_ string, held string) error {
+		now, waits = now[:0], waits[:0]
 		for name := range strings.SplitSeq(held, " ") {
 			if n, begins := strings.CutPrefix(name, later); begins {
 				waits = append(waits, n)
 			} else {
-				add(strings.TrimPrefix(name, ending))
+				now = append(now, strings.TrimPrefix(name, ending))
 			}
 		}
-		if count() || waits == nil {
-			return nil
+		if !stage(now) && len(waits) > 0 { // nothing today, then when all has begun
+			stage(append(now, waits...))
 		}
-		for _, name := range waits { // nothing today, then when all has begun
-			add(name)
-		}
-		count()
 		return nil
 	})
 	if err != nil {
