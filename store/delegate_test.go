@@ -170,3 +170,41 @@ func TestSec_G5_TheLastAdministratorCanChangeSomething(t *testing.T) {
 		whole(t, s)
 	})
 }
+
+// TestSec_G2_WordsOfWhatOneHolds: who gives privileges goes by what they are called, so nobody renames, or lets people ask for, what they do not hold.
+func TestSec_G2_WordsOfWhatOneHolds(t *testing.T) {
+	t.Parallel()
+	eachClock(t, func(t *testing.T, s *store.Store, c *clock) {
+		ctx := t.Context()
+		boss := admin(t, s)
+		definePrivileges(t, s, "desk; payroll; staff: payroll; helper")
+		lead := editor(t, s, "helper")
+		label := func(name string) string {
+			list, err := s.Privileges(ctx)
+			must(t, err)
+			for _, p := range list {
+				if p.Name == name {
+					return p.Label
+				}
+			}
+			return ""
+		}
+		for _, name := range []string{"payroll", "staff", "admin", "cron", "trainer"} {
+			before := label(name)
+			is(t, s.DescribePrivilege(ctx, lead.ID, name, "Newsletter", "", nil, ""), privilege.ErrNotHeld, "renames "+name)
+			is(t, s.SetRequestable(ctx, lead.ID, name, true), privilege.ErrNotHeld, "lets ask for "+name)
+			equal(t, label(name), before, name)
+		}
+		is(t, s.DescribePrivilege(ctx, lead.ID, "nobodys", "x", "", nil, ""), store.ErrNotFound, "what there is not")
+		must(t, s.DescribePrivilege(ctx, lead.ID, "helper", "Help", "", nil, ""))
+		must(t, s.SetRequestable(ctx, lead.ID, "helper", true))
+		must(t, s.DescribePrivilege(ctx, boss.ID, "cron", "Machines", "", nil, ""))
+		must(t, s.DescribePrivilege(ctx, "cli", "payroll", "Pay", "", nil, ""))
+		// What includes something they lack is not theirs either.
+		until(t, s, lead, "staff", c.In(time.Hour))
+		must(t, s.DescribePrivilege(ctx, lead.ID, "staff", "Staff", "", nil, ""))
+		c.Add(2 * time.Hour)
+		is(t, s.DescribePrivilege(ctx, lead.ID, "staff", "Newsletter", "", nil, ""), privilege.ErrNotHeld, "after it is over")
+		whole(t, s)
+	})
+}
