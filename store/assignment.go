@@ -131,8 +131,8 @@ func forbidden(err error) error {
 	return fmt.Errorf("%w: %w", ErrForbidden, err)
 }
 
-// mayManage refuses an actor without the permission, and one who lacks something the person holds: disabling an account or setting its
-// password is power over it (R96).
+// mayManage refuses an actor without the permission, and one who lacks something the person holds or will hold: disabling an account or setting its
+// password is power over it (R96), and a password is still known when a right begins.
 func (s *Store) mayManage(ctx context.Context, actorID, userID string, want privilege.Permission) error {
 	l, err := s.Live(ctx, userID)
 	if err != nil {
@@ -151,7 +151,12 @@ func (s *Store) mayManage(ctx context.Context, actorID, userID string, want priv
 	case !a.MayPass:
 		return forbidden(fmt.Errorf("%w: %s", privilege.ErrNoPower, want))
 	}
-	if n := privilege.Lacks(a.Effective, m.Graph.Effective(l.holdings(), s.now(ctx))); n != "" {
+	now := At(s.now(ctx))
+	var ever []string
+	for _, name := range l.pattern(now) {
+		ever = append(ever, unmarked(name))
+	}
+	if n := privilege.Lacks(a.Effective, union(m.Effective(l, now), m.Graph.Closure(ever...))); n != "" {
 		return forbidden(fmt.Errorf("%w: %s", privilege.ErrProtected, n))
 	}
 	return nil

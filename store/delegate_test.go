@@ -208,3 +208,22 @@ func TestSec_G2_WordsOfWhatOneHolds(t *testing.T) {
 		whole(t, s)
 	})
 }
+
+// TestSec_G2_WhoWillHoldMore: a password set today is known when the person's rights begin.
+func TestSec_G2_WhoWillHoldMore(t *testing.T) {
+	t.Parallel()
+	eachClock(t, func(t *testing.T, s *store.Store, c *clock) {
+		ctx := t.Context()
+		admin(t, s)
+		definePrivileges(t, s, "desk")
+		lead, next, past := editor(t, s), user(t, s), user(t, s)
+		must(t, s.Assign(ctx, "cli", &store.Assignment{UserID: next.ID, Privilege: "admin", From: c.In(time.Hour)}))
+		until(t, s, past, "admin", c.In(time.Minute))
+		is(t, s.SetPassword(ctx, lead.ID, next.ID, "x", false, ""), privilege.ErrProtected, "of an administrator to be")
+		is(t, s.SetPassword(ctx, lead.ID, past.ID, "x", false, ""), privilege.ErrProtected, "of an administrator")
+		c.Add(2 * time.Minute)
+		must(t, s.SetPassword(ctx, lead.ID, past.ID, "x", false, ""))
+		is(t, s.SetPassword(ctx, lead.ID, next.ID, "x", false, ""), privilege.ErrProtected, "of an administrator to be")
+		whole(t, s)
+	})
+}

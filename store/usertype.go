@@ -267,14 +267,14 @@ func (s *Store) SetUserType(ctx context.Context, actor, userID, value string) er
 				return err
 			}
 			before := l.User.UserType
-			if before == value {
-				return nil
-			}
 			old, node := privilege.TypeNode(before), privilege.TypeNode(value)
 			after := slices.DeleteFunc(l.holdings(), func(h privilege.Holding) bool { return h.Privilege == old })
 			after = append(after, privilege.Holding{Privilege: node})
 			if err := s.allow(ctx, m, actor, privilege.EditUserPrivilege, l, after, m.Graph.Closure(old, node)); err != nil {
 				return err
+			}
+			if before == value {
+				return nil
 			}
 			if err := s.allowForGood(ctx, m, actor, m.Graph.Closure(node)...); err != nil {
 				return err
