@@ -112,7 +112,7 @@ func (l *Live) holdings() []privilege.Holding {
 }
 
 // allow is the gate for a change of what one person holds (security.md G1, G2): after are their holdings then, moved is what is given or
-// taken whatever they hold besides.
+// taken whatever they hold besides. It is power over them even if that is nothing.
 func (s *Store) allow(ctx context.Context, m *Model, actorID string, want privilege.Permission, l *Live, after []privilege.Holding, moved []string) error {
 	a, err := s.actor(ctx, m, actorID, want)
 	if err != nil {
@@ -120,7 +120,7 @@ func (s *Store) allow(ctx context.Context, m *Model, actorID string, want privil
 	}
 	now := s.now(ctx)
 	return forbidden(m.Graph.Allowed(a, privilege.Effect{
-		Self: actorID == l.User.ID, Before: m.Graph.Effective(l.holdings(), now), After: m.Graph.Effective(after, now), Moved: moved,
+		Self: actorID == l.User.ID, Before: m.Graph.Effective(l.holdings(), now), After: m.Graph.Effective(after, now), Moved: moved, Power: true,
 	}))
 }
 
@@ -131,8 +131,8 @@ func forbidden(err error) error {
 	return fmt.Errorf("%w: %w", ErrForbidden, err)
 }
 
-// mayManage refuses an actor without the permission, and one who lacks something the person holds: disabling an account or setting its
-// password is power over it (R96).
+// mayManage refuses an actor without the permission, and one who lacks something the person holds or will hold: disabling an account or setting its
+// password is power over it (R96), and a password is still known when a right begins.
 func (s *Store) mayManage(ctx context.Context, actorID, userID string, want privilege.Permission) error {
 	l, err := s.Live(ctx, userID)
 	if err != nil {
@@ -151,7 +151,12 @@ func (s *Store) mayManage(ctx context.Context, actorID, userID string, want priv
 	case !a.MayPass:
 		return forbidden(fmt.Errorf("%w: %s", privilege.ErrNoPower, want))
 	}
-	if n := privilege.Lacks(a.Effective, m.Graph.Effective(l.holdings(), s.now(ctx))); n != "" {
+	now := At(s.now(ctx))
+	var ever []string
+	for _, name := range l.pattern(now) {
+		ever = append(ever, unmarked(name))
+	}
+	if n := privilege.Lacks(a.Effective, union(m.Effective(l, now), m.Graph.Closure(ever...))); n != "" {
 		return forbidden(fmt.Errorf("%w: %s", privilege.ErrProtected, n))
 	}
 	return nil
@@ -166,7 +171,8 @@ func (s *Store) livePerson(ctx context.Context, userID string) (*Live, error) {
 	return l, err
 }
 
-// adminCount counts who could administer now: holders of admin, directly or through what includes it, who are active and have a password.
+// adminCount counts who could administer now: holders of admin, directly or through what includes it, who are active, have a password
+// and are of a type that may change something.
 const adminCount = `WITH RECURSIVE adm (name) AS (
   SELECT name FROM privileges WHERE name = 'admin'
   UNION SELECT i.parent FROM privilege_includes i JOIN adm ON i.child = adm.name WHERE i.ended_at IS NULL
@@ -175,6 +181,7 @@ SELECT COUNT(*) FROM users u WHERE u.id IN (
     SELECT a.user_id FROM assignments a WHERE a.privilege IN (SELECT name FROM adm) AND a.ended_at IS NULL
       AND (a.valid_from IS NULL OR a.valid_from <= ?) AND (a.valid_until IS NULL OR a.valid_until > ?))
   AND u.disabled_at IS NULL AND u.deleted_at IS NULL AND (u.valid_from IS NULL OR u.valid_from <= ?) AND (u.valid_until IS NULL OR u.valid_until > ?)
+  AND EXISTS (SELECT 1 FROM user_types t WHERE t.value = u.user_type AND t.deleted_at IS NULL AND NOT t.read_only)
   AND EXISTS (SELECT 1 FROM credentials c WHERE c.user_id = u.id AND c.kind = 'password')`
 
 func (s *Store) admins(ctx context.Context) (int64, error) {
@@ -274,6 +281,25 @@ func (s *Store) allowUntil(ctx context.Context, m *Model, actorID, name string, 
 	}
 	if !end.IsZero() && (until.IsZero() || until.After(end)) {
 		return invalid("until", "longer than the giver's own: until "+end.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// allowForGood refuses to confer names, and what they bring, if the actor holds them only for a while: what privileges include and what a user type
+// brings has no end.
+func (s *Store) allowForGood(ctx context.Context, m *Model, actorID string, names ...string) error {
+	if operator(actorID) || !slices.ContainsFunc(names, func(n string) bool { return n != userPrivilege }) {
+		return nil
+	}
+	l, err := s.Live(ctx, actorID)
+	if err != nil {
+		return err
+	}
+	switch end, held := m.HeldUntil(l, At(s.now(ctx)), names...); {
+	case !held:
+		return forbidden(privilege.ErrNotHeld)
+	case !end.IsZero():
+		return forbidden(fmt.Errorf("%w: until %s", privilege.ErrTemporary, end.UTC().Format(time.RFC3339)))
 	}
 	return nil
 }

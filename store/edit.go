@@ -86,12 +86,60 @@ func (s *Store) Impact(ctx context.Context, e Edit) (Impact, error) {
 	if len(moved) == 0 {
 		return out, nil
 	}
-	touched := union(before.Above(e.Privilege), after.Above(e.Privilege))
-	if err := s.weigh(ctx, before, after, touched, moved, &out); err != nil {
+	touched := e.touched(list, before, after)
+	none := e.nothing(list, touched)
+	if e.Delete { // whoever held nothing else counts as user then
+		moved = union(moved, union(before.Closure(userPrivilege), after.Closure(userPrivilege)))
+	}
+	if err := s.weigh(ctx, before, after, touched, moved, none, &out); err != nil {
 		return out, err
 	}
 	out.Clients, err = s.ClientsSeeing(ctx, union(out.Gained, out.Lost))
 	return out, err
+}
+
+// touched is what leads to the privilege before or after the edit. With user it is also the types that bring nothing: whoever has only that counts as user.
+func (e Edit) touched(list []Privilege, before, after *privilege.Graph) []string {
+	touched := union(before.Above(e.Privilege), after.Above(e.Privilege))
+	if slices.Contains(touched, userPrivilege) {
+		touched = union(touched, emptyTypes(list))
+	}
+	return touched
+}
+
+// emptyTypes are the nodes of user types that bring nothing.
+func emptyTypes(list []Privilege) (nodes []string) {
+	for _, p := range list {
+		if _, node := privilege.TypeOf(p.Name); node && len(p.Includes) == 0 {
+			nodes = append(nodes, p.Name)
+		}
+	}
+	return nodes
+}
+
+// nothing is what brings no privilege, before and after an edit: whoever has only that counts as user.
+type nothing struct{ before, after []string }
+
+// nothing is nil where it makes no difference, so that nobody has to be asked for all they hold.
+func (e Edit) nothing(list []Privilege, touched []string) *nothing {
+	if !e.Delete && !slices.Contains(touched, userPrivilege) {
+		return nil
+	}
+	n := &nothing{before: emptyTypes(list)}
+	if n.after = n.before; e.Delete {
+		n.after = append(slices.Clip(n.before), e.Privilege)
+		for _, p := range list { // types in use keep a privilege from being deleted, but it can be weighed
+			if _, node := privilege.TypeOf(p.Name); node && slices.Equal(p.Includes, []string{e.Privilege}) {
+				n.after = append(n.after, p.Name)
+			}
+		}
+	}
+	return n
+}
+
+// all says whether names bring nothing.
+func all(names, nothing []string) bool {
+	return !slices.ContainsFunc(names, func(n string) bool { return !slices.Contains(nothing, n) })
 }
 
 func union(a, b []string) []string {
@@ -139,22 +187,62 @@ func (m *ClientMetadata) seesAs(id string) func(string) bool {
 // manyNames is where a list of names is no longer worth sending.
 const manyNames = 500
 
-// later marks, in a pattern, what begins later; no name holds it.
-const later = ">"
+// Marks before a name in a pattern; no name holds one.
+const (
+	later  = ">" // begins later
+	ending = "<" // in force, but not for good
+)
 
-// stages are the names of a pattern: those held now, and those held when all has begun.
-func stages(pattern []string) [][]string {
-	var now, all []string
-	for _, name := range pattern {
-		name, waits := strings.CutPrefix(name, later)
-		if all = append(all, name); !waits {
+func unmarked(name string) string { return strings.TrimLeft(name, later+ending) }
+
+// stages are the names of a pattern: those held now, and those held when all has begun. left is what may be left of them at other times: what lasts, alone
+// and with each of those that do not; nil where all of it is held now and for good.
+func stages(pattern []string) (whole, left [][]string) {
+	var now, all, lasting, timed []string
+	for _, marked := range pattern {
+		name := unmarked(marked)
+		all = append(all, name)
+		if !strings.HasPrefix(marked, later) {
 			now = append(now, name)
 		}
+		if name == marked {
+			lasting = append(lasting, name)
+		} else {
+			timed = append(timed, name)
+		}
 	}
-	if len(now) == len(all) {
-		return [][]string{all}
+	if len(timed) == 0 {
+		return [][]string{all}, nil
 	}
-	return [][]string{now, all}
+	left = append(left, lasting)
+	for _, name := range timed {
+		left = append(left, append(slices.Clip(lasting), name))
+	}
+	return [][]string{now, all}, left
+}
+
+// pattern is what a person holds and will hold, as eachHolder gives it.
+func (l *Live) pattern(now Time) (names []string) {
+	for _, h := range l.Holdings {
+		switch {
+		case !h.Until.IsZero() && !h.Until.After(now.Time):
+		case h.From.After(now.Time):
+			names = append(names, later+h.Privilege)
+		case !h.Until.IsZero():
+			names = append(names, ending+h.Privilege)
+		default:
+			names = append(names, h.Privilege)
+		}
+	}
+	return inPattern(names)
+}
+
+// inPattern brings what somebody holds in order. From two sources it is held once, and what is in force and lasts comes first.
+func inPattern(names []string) []string {
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(strings.Compare(unmarked(a), unmarked(b)), len(a)-len(b), strings.Compare(a, b))
+	})
+	return slices.CompactFunc(names, func(a, b string) bool { return unmarked(a) == unmarked(b) })
 }
 
 // patterns groups everybody who holds something of touched by what they hold, also what begins later. each hears of a group once: a person's id if the
@@ -167,13 +255,7 @@ func (s *Store) patterns(ctx context.Context, touched []string, each func(one st
 	}
 	groups := map[string]*group{}
 	err := s.eachHolder(ctx, touched, nil, atOnce, func(user, held string) error {
-		// From two sources it is held once, and what is in force comes first.
-		names := strings.Split(held, " ")
-		slices.SortFunc(names, func(a, b string) int {
-			x, y := strings.TrimPrefix(a, later), strings.TrimPrefix(b, later)
-			return cmp.Or(strings.Compare(x, y), len(a)-len(b))
-		})
-		names = slices.CompactFunc(names, func(a, b string) bool { return strings.TrimPrefix(a, later) == strings.TrimPrefix(b, later) })
+		names := inPattern(strings.Split(held, " "))
 		key := strings.Join(names, " ")
 		g := groups[key]
 		if g == nil {
@@ -221,32 +303,49 @@ func (s *Store) allowEdit(ctx context.Context, m *Model, actorID string, list []
 	if err := m.Graph.Allowed(a, privilege.Effect{Before: nobody, After: nobody, Moved: moved}); err != nil {
 		return nil, forbidden(err)
 	}
+	// What an include brings has no end, whoever gets it.
+	if gained, _ := d.Diff(); len(gained) > 0 {
+		if err := s.allowForGood(ctx, m, actorID, gained...); err != nil {
+			return nil, err
+		}
+	}
 	now := s.now(ctx)
-	effect := func(self bool, hs []privilege.Holding) error {
-		return forbidden(m.Graph.Allowed(a, privilege.Effect{Self: self, Before: m.Graph.Effective(hs, now), After: after.Effective(hs, now)}))
+	at := func(self bool, names []string) privilege.Effect {
+		hs := make([]privilege.Holding, len(names))
+		for i, name := range names {
+			hs[i].Privilege = name
+		}
+		return privilege.Effect{Self: self, Before: m.Graph.Effective(hs, now), After: after.Effective(hs, now)}
+	}
+	// Who holds something until Friday may be given it for good, and nothing moves before: what they hold is compared as it will be, too.
+	effect := func(self bool, pattern []string) error {
+		whole, left := stages(pattern)
+		var moved []string
+		for _, names := range left {
+			gained, lost := at(self, names).Diff()
+			moved = union(moved, union(gained, lost))
+		}
+		for _, names := range whole {
+			e := at(self, names)
+			e.Moved = moved
+			if err := m.Graph.Allowed(a, e); err != nil {
+				return forbidden(err)
+			}
+		}
+		return nil
 	}
 	l, err := s.Live(ctx, actorID)
 	if err != nil {
 		return nil, err
 	}
-	if err := effect(true, l.holdings()); err != nil {
+	if err := effect(true, l.pattern(At(now))); err != nil {
 		return nil, err
 	}
-	touched := union(m.Graph.Above(e.Privilege), after.Above(e.Privilege))
-	err = s.patterns(ctx, touched, func(one string, names []string, n int) error {
+	err = s.patterns(ctx, e.touched(list, m.Graph, after), func(one string, names []string, n int) error {
 		if one == actorID {
-			return nil // asked already, with what is in force only
+			return nil // asked already
 		}
-		for _, held := range stages(names) {
-			hs := make([]privilege.Holding, len(held))
-			for i, name := range held {
-				hs[i].Privilege = name
-			}
-			if err := effect(false, hs); err != nil {
-				return err
-			}
-		}
-		return nil
+		return effect(false, names)
 	})
 	return after, err
 }

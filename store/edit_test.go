@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/latchkey-idp/latchkey/internal/privilege"
 	"github.com/latchkey-idp/latchkey/store"
 )
 
@@ -51,6 +52,68 @@ func TestImpact(t *testing.T) {
 		got, err := s.Impact(ctx, store.Edit{Privilege: "staff"})
 		must(t, err)
 		equal(t, got.String(), "1 person loses helper; 1 client affected", "staff")
+	})
+}
+
+// TestSec_G2_ImpactOfUser: whoever holds nothing counts as user, so an edit of user is about them, and a deletion may make them so.
+func TestSec_G2_ImpactOfUser(t *testing.T) {
+	t.Parallel()
+	eachClock(t, func(t *testing.T, s *store.Store, c *clock) {
+		ctx := t.Context()
+		definePrivileges(t, s, "extra; base; only")
+		must(t, s.SetUserTypes(ctx, "cli", append(privilege.DefaultTypes(), privilege.UserType{Value: "200", Names: []string{"guest"}, Text: "Guest"})))
+		bare := func(names ...string) *store.User {
+			u := user(t, s, names...)
+			must(t, s.SetUserType(ctx, "cli", u.ID, "200"))
+			return u
+		}
+		impact := func(e store.Edit, want string) {
+			t.Helper()
+			got, err := s.Impact(ctx, e)
+			must(t, err)
+			equal(t, got.String(), want, e.Privilege)
+		}
+		user(t, s) // of the type that brings user
+		user(t, s, "extra")
+		ofUser, ofBase := store.Edit{Privilege: "user", Includes: []string{"extra"}}, store.Edit{Privilege: "base", Includes: []string{"extra"}}
+		impact(ofUser, "1 person gains extra")
+		for range 3 {
+			bare()
+		}
+		bare("trainer")
+		bare("extra")
+		must(t, s.Assign(ctx, "cli", &store.Assignment{UserID: bare().ID, Privilege: "extra", From: c.In(time.Hour)}))
+		must(t, s.EraseUser(ctx, "cli", bare().ID))
+		impact(ofUser, "5 people gain extra") // the one of the type, and four who hold nothing today
+		impact(ofBase, "nobody gains or loses anything")
+		must(t, s.SetIncludes(ctx, "cli", "user", []string{"base"}))
+		impact(ofBase, "5 people gain extra") // what user includes is edited
+		must(t, s.SetIncludes(ctx, "cli", "user", nil))
+
+		bare("only")
+		bare("only", "trainer")
+		bare("only", "user")
+		impact(store.Edit{Privilege: "only", Delete: true}, "1 person gains user; 3 people lose only")
+		must(t, s.SetIncludes(ctx, "cli", "user", []string{"base"}))
+		impact(store.Edit{Privilege: "only", Delete: true}, "1 person gains base, user; 3 people lose only")
+		whole(t, s)
+	})
+}
+
+// TestSec_G2_UserIsEverybodys: whoever holds nothing counts as user, and the gate asks about them as about any other holder.
+func TestSec_G2_UserIsEverybodys(t *testing.T) {
+	t.Parallel()
+	eachClock(t, func(t *testing.T, s *store.Store, c *clock) {
+		ctx := t.Context()
+		definePrivileges(t, s, "desk; extra; base; other")
+		must(t, s.SetUserTypes(ctx, "cli", append(privilege.DefaultTypes(), privilege.UserType{Value: "200", Names: []string{"guest"}, Text: "Guest"})))
+		must(t, s.SetIncludes(ctx, "cli", "user", []string{"base", "other"}))
+		lead, guest := editor(t, s, "extra", "base"), user(t, s)
+		must(t, s.SetUserType(ctx, "cli", lead.ID, "200"))
+		must(t, s.SetUserType(ctx, "cli", guest.ID, "200"))
+		is(t, s.SetIncludes(ctx, lead.ID, "base", []string{"extra"}), privilege.ErrProtected, "given to who holds other, by being a user")
+		equal(t, effective(t, s, guest.ID), "base other user", "after that")
+		whole(t, s)
 	})
 }
 

@@ -13,8 +13,9 @@ import (
 // of all others same is both.
 type leads struct{ same, before, after []uint64 }
 
-// weigh adds up what an edit does to everybody who holds something of touched: one look per assignment, and no list of names per person.
-func (s *Store) weigh(ctx context.Context, before, after *privilege.Graph, touched, moved []string, out *Impact) error {
+// weigh adds up what an edit does to everybody who holds something of touched: one look per assignment, and no list of closures per person. none is nil
+// where it makes no difference who holds nothing.
+func (s *Store) weigh(ctx context.Context, before, after *privilege.Graph, touched, moved []string, none *nothing, out *Impact) error {
 	words := (len(moved) + 63) / 64
 	of, then := map[string]leads{}, after.Reach(moved)
 	for n, b := range before.Reach(moved) {
@@ -51,26 +52,41 @@ func (s *Store) weigh(ctx context.Context, before, after *privilege.Graph, touch
 		or(l.before, to.before)
 		or(l.after, to.after)
 	}
-	names := slices.Collect(maps.Keys(of)) // what leads to nothing that moves has no say
-	err := s.eachHolder(ctx, touched, names, atOnce, func(_ string, held string) error {
+	asUser := of[userPrivilege]
+	stage := func(names []string) bool {
 		clear(l.same)
 		clear(l.before)
 		clear(l.after)
-		var waits []string
+		for _, name := range names {
+			add(name)
+		}
+		if none != nil && all(names, none.before) {
+			or(l.before, asUser.same)
+			or(l.before, asUser.before)
+		}
+		if none != nil && all(names, none.after) {
+			or(l.after, asUser.same)
+			or(l.after, asUser.after)
+		}
+		return count()
+	}
+	var names []string
+	if none == nil {
+		names = slices.Collect(maps.Keys(of)) // what leads to nothing that moves has no say
+	}
+	var now, waits []string
+	err := s.eachHolder(ctx, touched, names, atOnce, func(_ string, held string) error {
+		now, waits = now[:0], waits[:0]
 		for name := range strings.SplitSeq(held, " ") {
 			if n, begins := strings.CutPrefix(name, later); begins {
 				waits = append(waits, n)
 			} else {
-				add(name)
+				now = append(now, strings.TrimPrefix(name, ending))
 			}
 		}
-		if count() || waits == nil {
-			return nil
+		if !stage(now) && len(waits) > 0 { // nothing today, then when all has begun
+			stage(append(now, waits...))
 		}
-		for _, name := range waits { // nothing today, then when all has begun
-			add(name)
-		}
-		count()
 		return nil
 	})
 	if err != nil {
@@ -105,7 +121,8 @@ func or(sum, more []uint64) {
 // may have, however many people there are.
 const atOnce = 2000
 
-// holder is what somebody holds, now or later: names in one text, with later before what begins later.
+// holder is what somebody holds, now or later: names in one text, with later before what begins later and ending before
+// what does not last.
 type holder struct{ userID, held string }
 
 func (h *holder) fields() []any { return []any{&h.userID, &h.held} }
@@ -143,7 +160,7 @@ func (s *Store) eachHolder(ctx context.Context, touched, names []string, n int, 
 		for _, id := range ids {
 			args = append(args, string(id))
 		}
-		query = `SELECT user_id, STRING_AGG(CASE WHEN valid_from > ? THEN '` + later + `' || privilege ELSE privilege END, ' ') FROM assignments
+		query = `SELECT user_id, STRING_AGG(CASE WHEN valid_from > ? THEN '` + later + `' WHEN valid_until IS NULL THEN '' ELSE '` + ending + `' END || privilege, ' ') FROM assignments
 WHERE ended_at IS NULL AND (valid_until IS NULL OR valid_until > ?) AND user_id IN (?` + strings.Repeat(`, ?`, len(ids)-1) + `)` +
 			in(&args, "privilege", names) + ` GROUP BY user_id ORDER BY user_id`
 		people, err := many[holder](ctx, s, query, args...)

@@ -41,10 +41,10 @@ func (m *Model) Effective(l *Live, now Time) []string {
 	return m.Graph.Effective(l.holdings(), now.Time)
 }
 
-// HeldUntil is until when a person may pass a privilege on: as long as they hold it with all it brings, or admin, whose holders confer everything. The
-// zero time is no end; held is false for who does not hold it now.
-func (m *Model) HeldUntil(l *Live, now Time, name string) (end time.Time, held bool) {
-	names := m.Graph.Closure(name)
+// HeldUntil is until when a person may pass privileges on: as long as they hold all of them with all they bring, or admin, whose holders confer
+// everything. The zero time is no end; held is false for who does not hold them now.
+func (m *Model) HeldUntil(l *Live, now Time, given ...string) (end time.Time, held bool) {
+	names := m.Graph.Closure(given...)
 	if slices.Contains(m.Effective(l, now), adminPrivilege) {
 		names = []string{adminPrivilege}
 	}

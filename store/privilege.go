@@ -120,17 +120,24 @@ const nameRests = 90 * 24 * time.Hour
 const revivePrivilege = `UPDATE privileges SET label = ?, description = ?, client_id = ?, created_at = ?, updated_at = ?, source = ?, texts = ?, requestable = ?, deleted_at = NULL
 WHERE name = ? AND deleted_at IS NOT NULL AND deleted_at <= ? AND NOT built_in`
 
-// mayDefine asks for the permission to define privileges.
-func (s *Store) mayDefine(ctx context.Context, actorID string) error {
+// mayDefine asks for the permission to define privileges. names are those that are there and get other words: whoever gives privileges goes by their
+// labels, so they and all they include must be the actor's own.
+func (s *Store) mayDefine(ctx context.Context, actorID string, names ...string) error {
 	m, err := s.model(ctx)
 	if err != nil {
 		return err
 	}
 	a, err := s.actor(ctx, m, actorID, privilege.EditPrivileges)
-	if err == nil && !a.Operator && !(a.MayPass && m.Powers.May(a.Effective, privilege.AccessPrivileges)) {
-		err = forbidden(fmt.Errorf("%w: %s", privilege.ErrNoPower, privilege.EditPrivileges))
+	if err != nil || a.Operator {
+		return err
 	}
-	return err
+	if !a.MayPass || !m.Powers.May(a.Effective, privilege.AccessPrivileges) {
+		return forbidden(fmt.Errorf("%w: %s", privilege.ErrNoPower, privilege.EditPrivileges))
+	}
+	if n := privilege.Lacks(a.Effective, m.Graph.Closure(names...)); n != "" {
+		return forbidden(fmt.Errorf("%w: %s", privilege.ErrNotHeld, n))
+	}
+	return nil
 }
 
 // CreatePrivilege adds one, with its includes. A name that exists, or rests after a deletion, is ErrConflict; an unfit one ErrInvalid.
@@ -183,10 +190,10 @@ const (
 )
 
 // DescribePrivilege changes what a privilege is called and said to be, and its translations; the name in tokens never changes. source ""
-// leaves where it is declared.
+// leaves where it is declared. ErrNotFound, ErrForbidden also for one that the actor does not hold with all it includes.
 func (s *Store) DescribePrivilege(ctx context.Context, actor, name, label, description string, texts Labels, source string) error {
 	return s.Tx(ctx, func(ctx context.Context) error {
-		if err := s.mayDefine(ctx, actor); err != nil {
+		if err := s.mayDefine(ctx, actor, name); err != nil {
 			return err
 		}
 		p, err := one[Privilege](ctx, s, "privilege", privilegeNamed, name)

@@ -394,7 +394,7 @@ const setRequestable = `UPDATE privileges SET requestable = ?, updated_at = ? WH
 // nobody may be let ask for (cron, and what brings admin). Audited; nothing is written where nothing changes.
 func (s *Store) SetRequestable(ctx context.Context, actor, name string, yes bool) error {
 	return s.Tx(ctx, func(ctx context.Context) error {
-		if err := s.mayDefine(ctx, actor); err != nil {
+		if err := s.mayDefine(ctx, actor, name); err != nil {
 			return err
 		}
 		p, err := one[Privilege](ctx, s, "privilege", privilegeNamed, name)

@@ -109,6 +109,13 @@ func TestSec_G2_IndirectPaths(t *testing.T) {
 	})
 }
 
+func readUser(t testing.TB, s *store.Store, id string) *store.User {
+	t.Helper()
+	u, err := s.User(t.Context(), id)
+	must(t, err)
+	return u
+}
+
 func second[T any](_ T, err error) error { return err }
 
 // TestDelegationLasts: nobody confers for longer than they hold it.
@@ -286,27 +293,43 @@ func TestUserTypes(t *testing.T) {
 // holds what nobody who may pass it on could have given them.
 func TestSec_G1_ModelInTheDatabase(t *testing.T) {
 	t.Parallel()
-	storetest.Each(t, func(t *testing.T, s *store.Store) {
+	eachClock(t, func(t *testing.T, s *store.Store, c *clock) {
 		ctx := t.Context()
 		r := rand.New(rand.NewPCG(11, 12))
-		definePrivileges(t, s, "p0; p1; p2: p0; p3: p1 p2; p4: p3; p5; p6: p5 p4; p7: admin")
+		definePrivileges(t, s, "p0; p1; p2: p0; p3: p1 p2; p4: p3; p5; p6: p5 p4; p7: admin; p8; p9: p8")
+		must(t, s.SetUserTypes(ctx, "cli", append(privilege.DefaultTypes(),
+			privilege.UserType{Value: "200", Names: []string{"guest"}, Text: "Guest"},
+			privilege.UserType{Value: "220", Names: []string{"looker"}, Text: "Looker", ReadOnly: true},
+			privilege.UserType{Value: "800", Names: []string{"eight"}, Text: "Eight", Privilege: "p8"})))
 		must(t, s.SetPowers(ctx, "cli", map[string][]string{"p4": {"edit_user_privileges", "access_privileges", "edit_privileges"}, "p5": {"edit_user_privileges"}}))
-		names := []string{"p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7", "admin", "trainer"}
+		names := []string{"p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7", "p8", "p9", "admin", "trainer"}
 		people := []*store.User{user(t, s, "p4"), user(t, s, "p5"), user(t, s, "p6"), user(t, s, "p3"), user(t, s), user(t, s, "trainer")}
 		never := []string{"admin", "p7", "trainer"} // nobody with the permission holds one of these
+		forAWhile := []string{"p8", "p9"}           // two who may give them hold these until an hour is over, and nobody does longer
+		for _, p := range people[:3:3] {
+			must(t, s.Assign(ctx, "cli", &store.Assignment{UserID: p.ID, Privilege: "p9", Until: c.In(time.Hour)}))
+		}
 		done := 0
-		for range 250 {
+		for range 300 {
 			actor, who, name := people[r.IntN(len(people))], people[r.IntN(len(people))], names[r.IntN(len(names))]
 			var err error
 			switch r.IntN(5) {
 			case 0, 1:
-				err = s.Assign(ctx, actor.ID, &store.Assignment{UserID: who.ID, Privilege: name})
+				err = s.Assign(ctx, actor.ID, &store.Assignment{UserID: who.ID, Privilege: name, Until: []store.Time{{}, c.In(30 * time.Minute)}[r.IntN(2)]})
 			case 2:
 				err = s.Unassign(ctx, actor.ID, who.ID, name)
 			case 3:
 				err = s.SetIncludes(ctx, actor.ID, name, []string{names[r.IntN(len(names))]})
 			case 4:
-				err = s.SetUserType(ctx, actor.ID, who.ID, []string{"100", "900"}[r.IntN(2)])
+				// The oracle: another's, by who may change something and give rights, and holds all that the person does.
+				mine, by := strings.Fields(effective(t, s, actor.ID)), readUser(t, s, actor.ID)
+				may := actor != who && by.UserType != "220" && (slices.Contains(mine, "p4") || slices.Contains(mine, "p5"))
+				for _, n := range strings.Fields(effective(t, s, who.ID)) {
+					may = may && (n == "user" || slices.Contains(mine, n))
+				}
+				if err = s.SetUserType(ctx, actor.ID, who.ID, []string{"100", "200", "220", "800", "900"}[r.IntN(5)]); err == nil && !may {
+					t.Errorf("%v set the type of %s", mine, effective(t, s, who.ID))
+				}
 			}
 			if err == nil {
 				done++
@@ -320,13 +343,17 @@ func TestSec_G1_ModelInTheDatabase(t *testing.T) {
 			}
 			must(t, err)
 		}
-		for i, p := range people {
-			held := strings.Fields(effective(t, s, p.ID))
-			for _, n := range never {
-				if slices.Contains(held, n) && !(n == "trainer" && i == 5) {
-					t.Errorf("person %d holds %s", i, n)
+		for range 2 {
+			for i, p := range people {
+				held := strings.Fields(effective(t, s, p.ID))
+				for _, n := range never {
+					if slices.Contains(held, n) && !(n == "trainer" && i == 5) {
+						t.Errorf("person %d holds %s", i, n)
+					}
 				}
 			}
+			c.Add(2 * time.Hour) // once more, when all that was held for a while is over
+			never = append(never, forAWhile...)
 		}
 		if done < 10 {
 			t.Errorf("only %d edits went through", done)

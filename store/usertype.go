@@ -250,7 +250,7 @@ const (
 )
 
 // SetUserType gives a person another type, through the gate: what the type brings, and what the one before it brought, must be the actor's
-// to give. ErrNotFound, ErrForbidden, ErrLastAdmin. Audited.
+// to give, and for good. Whatever it brings, nobody sets their own, or that of somebody who holds more: a type also says who may change nothing. ErrNotFound, ErrForbidden, ErrLastAdmin. Audited.
 func (s *Store) SetUserType(ctx context.Context, actor, userID, value string) error {
 	return s.Tx(ctx, func(ctx context.Context) error {
 		return s.keepingAdmin(ctx, func(ctx context.Context) error {
@@ -267,13 +267,16 @@ func (s *Store) SetUserType(ctx context.Context, actor, userID, value string) er
 				return err
 			}
 			before := l.User.UserType
-			if before == value {
-				return nil
-			}
 			old, node := privilege.TypeNode(before), privilege.TypeNode(value)
 			after := slices.DeleteFunc(l.holdings(), func(h privilege.Holding) bool { return h.Privilege == old })
 			after = append(after, privilege.Holding{Privilege: node})
 			if err := s.allow(ctx, m, actor, privilege.EditUserPrivilege, l, after, m.Graph.Closure(old, node)); err != nil {
+				return err
+			}
+			if before == value {
+				return nil
+			}
+			if err := s.allowForGood(ctx, m, actor, m.Graph.Closure(node)...); err != nil {
 				return err
 			}
 			now := At(s.now(ctx))

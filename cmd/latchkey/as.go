@@ -44,6 +44,7 @@ func (a *app) refused(err error) error {
 		"protected": "somebody this touches holds more than they do",
 		"not_yours": "they do not hold all of it themselves",
 		"outside":   "the rules of delegation do not let them",
+		"temporary": "they hold it only for a while themselves",
 		"power":     "they may not make such changes",
 	}[rights.Refusal(err)]
 	if why == "" {

@@ -17,6 +17,8 @@ var (
 	ErrNoPower = errors.New("privilege: the permission is missing")
 	// ErrOutside says that no rule of delegation lets the actor give this to this person.
 	ErrOutside = errors.New("privilege: outside of what was delegated")
+	// ErrTemporary says that the actor holds it only for a while, and would give it without an end.
+	ErrTemporary = errors.New("privilege: held for a while, given for good")
 )
 
 // Delegation narrows what holders of a privilege may pass on: what, and to whom. Without any that names something they hold, it is whatever
@@ -42,6 +44,8 @@ type Effect struct {
 	// Moved is what is given or taken whatever the person holds besides: giving for good what somebody holds until Friday changes no closure
 	// today.
 	Moved []string
+	// Power says that the change is power over the person even where nothing is gained or lost: a user type also says who may change nothing.
+	Power bool
 }
 
 // Diff returns what is gained and lost, sorted.
@@ -67,7 +71,7 @@ func missing(list, other []string) (out []string) {
 func (g *Graph) Allowed(a Actor, e Effect) error {
 	gained, lost := e.Diff()
 	changed := merge(append(gained, lost...), e.Moved)
-	if len(changed) == 0 {
+	if len(changed) == 0 && !e.Power {
 		return nil
 	}
 	if holds(e.After, Cron) || holds(e.Moved, Cron) {
@@ -98,10 +102,14 @@ func (g *Graph) Allowed(a Actor, e Effect) error {
 		return nil
 	}
 	var may []string
+	theirs := false // one of the people that were delegated
 	for _, d := range rules {
 		if d.People.Met(e.Before) {
-			may = append(may, d.Confer...)
+			may, theirs = append(may, d.Confer...), true
 		}
+	}
+	if !theirs {
+		return ErrOutside
 	}
 	within := g.Closure(may...)
 	for _, n := range changed {

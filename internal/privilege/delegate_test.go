@@ -118,19 +118,21 @@ func newWorld(r *rand.Rand) *world {
 
 func (w *world) pick() string { return w.defs[w.r.IntN(len(w.defs))].Name }
 
-// edit is a change on paper: definitions and assignments after it. ok is false for one that makes no sense.
-func (w *world) edit() (defs []Def, people [][]string, ok bool) {
+// edit is a change on paper: definitions and assignments after it, and the person whose user type it sets, else -1. ok is false for one that makes no
+// sense.
+func (w *world) edit() (defs []Def, people [][]string, typed int, ok bool) {
 	defs, people = slices.Clone(w.defs), slices.Clone(w.people)
 	i, j := w.r.IntN(len(people)), w.r.IntN(len(defs))
-	switch w.r.IntN(4) {
+	typed = -1
+	switch w.r.IntN(5) {
 	case 0: // assign
 		if slices.Contains(people[i], defs[j].Name) {
-			return nil, nil, false
+			return nil, nil, -1, false
 		}
 		people[i] = append(slices.Clone(people[i]), defs[j].Name)
 	case 1: // take away
 		if len(people[i]) == 0 {
-			return nil, nil, false
+			return nil, nil, -1, false
 		}
 		k := w.r.IntN(len(people[i]))
 		people[i] = slices.Delete(slices.Clone(people[i]), k, k+1)
@@ -138,12 +140,17 @@ func (w *world) edit() (defs []Def, people [][]string, ok bool) {
 		defs[j].Includes = append(slices.Clone(defs[j].Includes), w.pick())
 	case 3: // exclude
 		if len(defs[j].Includes) == 0 {
-			return nil, nil, false
+			return nil, nil, -1, false
 		}
 		k := w.r.IntN(len(defs[j].Includes))
 		defs[j].Includes = slices.Delete(slices.Clone(defs[j].Includes), k, k+1)
+	case 4: // a type that brings nothing, or another than the one before it
+		typed = i
+		if j%2 == 0 {
+			people[i] = []string{defs[j].Name}
+		}
 	}
-	return defs, people, true
+	return defs, people, typed, true
 }
 
 // The oracle: the same rules once more, in the plainest way, sharing nothing with the engine but the definitions.
@@ -175,8 +182,8 @@ func oracleHolds(defs []Def, assigned []string) set {
 	return s
 }
 
-// oracleAllows says whether actor may bring the world from before to after.
-func oracleAllows(w *world, defs []Def, people [][]string, actor int) bool {
+// oracleAllows says whether actor may bring the world from before to after, where typed gets another user type.
+func oracleAllows(w *world, defs []Def, people [][]string, actor, typed int) bool {
 	mine := oracleHolds(w.defs, w.people[actor])
 	for p := range people {
 		before, after := oracleHolds(w.defs, w.people[p]), oracleHolds(defs, people[p])
@@ -194,7 +201,7 @@ func oracleAllows(w *world, defs []Def, people [][]string, actor int) bool {
 				diff[n] = true
 			}
 		}
-		if len(diff) == 0 {
+		if len(diff) == 0 && p != typed {
 			continue
 		}
 		if p == actor || !w.power[actor] {
@@ -208,7 +215,7 @@ func oracleAllows(w *world, defs []Def, people [][]string, actor int) bool {
 				return false
 			}
 		}
-		ruled, within := false, set{User: true}
+		ruled, theirs, within := false, false, set{User: true}
 		for _, d := range w.rules {
 			if !mine[d.Holder] {
 				continue
@@ -219,10 +226,14 @@ func oracleAllows(w *world, defs []Def, people [][]string, actor int) bool {
 				fits = fits && before[n]
 			}
 			if fits {
+				theirs = true
 				for n := range oracleHolds(w.defs, d.Confer) {
 					within[n] = true
 				}
 			}
+		}
+		if ruled && !theirs {
+			return false
 		}
 		for n := range diff {
 			if n != User && !mine[n] || ruled && !within[n] {
@@ -265,7 +276,7 @@ func TestSec_G1_Model(t *testing.T) {
 			}
 		}
 		for range 60 {
-			defs, people, ok := w.edit()
+			defs, people, typed, ok := w.edit()
 			if !ok {
 				continue
 			}
@@ -281,12 +292,12 @@ func TestSec_G1_Model(t *testing.T) {
 			a := Actor{Effective: before.effectiveOf(w.people[actor]), MayPass: w.power[actor], Delegations: w.rules}
 			var refusal error
 			for p := range people {
-				if err := before.Allowed(a, Effect{Self: p == actor, Before: before.effectiveOf(w.people[p]), After: after.effectiveOf(people[p])}); err != nil {
+				if err := before.Allowed(a, Effect{Self: p == actor, Before: before.effectiveOf(w.people[p]), After: after.effectiveOf(people[p]), Power: p == typed}); err != nil {
 					refusal = err
 					break
 				}
 			}
-			if want := oracleAllows(w, defs, people, actor); (refusal == nil) != want {
+			if want := oracleAllows(w, defs, people, actor, typed); (refusal == nil) != want {
 				t.Fatalf("seed %d: the engine says %v, the oracle %v", seed, refusal, want)
 			}
 			if refusal != nil {
@@ -389,5 +400,37 @@ func TestAllowed_Moved(t *testing.T) {
 	}
 	if err := g.Allowed(Actor{Operator: true}, Effect{Moved: []string{Cron}}); !errors.Is(err, ErrCron) {
 		t.Error(err)
+	}
+}
+
+// TestAllowed_Power: a change that moves nothing, and is power over the person all the same.
+func TestAllowed_Power(t *testing.T) {
+	t.Parallel()
+	g := mustGraph(t, append(builtIns(), parse("staff: helper; helper")...)...)
+	staff := Actor{Effective: g.Closure("staff"), MayPass: true}
+	helpers, err := ParseRequirement([]any{"helper"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	narrowed := staff
+	narrowed.Delegations = []Delegation{{Holder: "staff", Confer: []string{"helper"}, People: helpers}}
+	for name, c := range map[string]struct {
+		actor Actor
+		self  bool
+		holds []string
+		want  error
+	}{
+		"somebody's":                     {staff, false, []string{"helper"}, nil},
+		"one's own":                      {staff, true, []string{"staff"}, ErrSelf},
+		"an administrator's own":         {Actor{Effective: []string{Admin}, MayPass: true}, true, []string{Admin}, ErrSelf},
+		"without the permission":         {Actor{Effective: g.Closure("staff")}, false, []string{"user"}, ErrNoPower},
+		"of who holds more":              {staff, false, []string{Admin}, ErrProtected},
+		"of one of the people of a rule": {narrowed, false, []string{"helper"}, nil},
+		"of another":                     {narrowed, false, []string{"user"}, ErrOutside},
+		"the operator":                   {Actor{Operator: true}, false, []string{Admin}, nil},
+	} {
+		if err := g.Allowed(c.actor, Effect{Self: c.self, Before: c.holds, After: c.holds, Power: true}); !errors.Is(err, c.want) || (err == nil) != (c.want == nil) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/latchkey-idp/latchkey/store"
 )
 
-// Refusal is why the gate refuses somebody a change: "self", "protected", "not_yours", "outside", "machine" (cron), or "power" for any other lack of
+// Refusal is why the gate refuses somebody a change: "self", "protected", "not_yours", "outside", "temporary" (held only for a while), "machine" (cron), or "power" for any other lack of
 // permission; "" for an error that is no refusal.
 func Refusal(err error) string {
 	switch {
@@ -19,6 +19,8 @@ func Refusal(err error) string {
 		return "not_yours"
 	case errors.Is(err, privilege.ErrOutside):
 		return "outside"
+	case errors.Is(err, privilege.ErrTemporary):
+		return "temporary"
 	case errors.Is(err, privilege.ErrCron):
 		return "machine"
 	case errors.Is(err, store.ErrForbidden):
