@@ -58,6 +58,7 @@ func TestEveryLookupHasAnIndex(t *testing.T) {
 		"moveUpstream": moveUpstream, "dropMoved": dropMoved, "endActing": endActing, "revokeActed": revokeActed, "revokeActedOf": revokeActedOf,
 		"revokeGrantsBy": revokeGrantsBy,
 		"useOneTimesOf":  useOneTimesOf, "liveOneTimes": liveOneTimes, "proveEmail": proveEmail,
+		"eraseAssignmentsOf": eraseAssignmentsOf, "eraseAuthoritiesBy": eraseAuthoritiesBy, "eraseAuthoritiesTo": eraseAuthoritiesTo,
 		"useOf": useOf, "unusedSince": unusedSince, "holdUser": holdUser, "noteSent": noteSent, "deleteWarning": deleteWarning,
 	}
 	for _, p := range purges(s.Now(), s.conf) {
