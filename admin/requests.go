@@ -56,7 +56,13 @@ func (a *Admin) renderRequests(w http.ResponseWriter, r *http.Request, status in
 		if err != nil {
 			return err
 		}
-		line := templates.RequestLine{PrivilegeName: words.name(q.Privilege), ID: q.ID, Person: a.personLine(&p.Base, m, &l.User), Reason: q.Reason,
+		person := templates.PersonLine{ID: l.User.ID, Name: l.User.ID}
+		if p.Users {
+			person = a.personLine(&p.Base, m, &l.User)
+		} else if n := l.User.Name(); n != "" && n != l.User.Email { // addresses are for those who may see people's data
+			person.Name = n
+		}
+		line := templates.RequestLine{PrivilegeName: words.name(q.Privilege), ID: q.ID, Person: person, Reason: q.Reason,
 			Asked: words.when(q.CreatedAt.Time), Ends: words.when(q.ExpiresAt.Time)}
 		held := m.Effective(l, store.At(a.store.Clock()))
 		for _, n := range m.Graph.Closure(q.Privilege) {

@@ -297,7 +297,7 @@ func (l *Login) sourceText(ctx context.Context, b *templates.Base, u *store.User
 				break
 			}
 			switch by, err := l.store.User(ctx, s.GivenBy); {
-			case err == nil && by.Name() != "":
+			case err == nil && by.Name() != "" && by.Name() != by.Email: // people are named, never their addresses
 				giver = by.Name()
 			case err == nil || errors.Is(err, store.ErrNotFound):
 				giver = b.T("account.giver_unknown")

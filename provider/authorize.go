@@ -303,9 +303,13 @@ func (p *Provider) grantFacts(q *request, sess *session.Session, ends store.Time
 		s.Refresh = true
 		s.GrantEnd = min(now.Add(p.c.RefreshAbsolute).Unix(), sess.ExpiresAt.Unix())
 	}
-	if sess.Acting() { // the sign-in stays that of who really signed in; nothing outlives what they act by
+	if sess.Acting() { // the sign-in stays that of who really signed in; nothing outlives what they act by, nor the session as it is now
 		s.Actor, s.ActingBy = sess.UserID, sess.ActingBy
-		if end := ends.Unix(); !ends.IsZero() && (s.GrantEnd == 0 || end < s.GrantEnd) {
+		end := min(sess.LastSeenAt.UnixMilli()+sess.IdleMS, sess.ExpiresAt.UnixMilli()) / 1000
+		if !ends.IsZero() {
+			end = min(end, ends.Unix())
+		}
+		if s.GrantEnd == 0 || end < s.GrantEnd {
 			s.GrantEnd = end
 		}
 	}

@@ -235,7 +235,7 @@ func dead(t testing.TB, s *store.Store, id string) bool {
 // TestActing_SessionsAndGrants: starting and ending makes new ids, and whatever ends the acting ends what came of it, and is written down.
 func TestActing_SessionsAndGrants(t *testing.T) {
 	t.Parallel()
-	storetest.Each(t, func(t *testing.T, s *store.Store) {
+	eachClock(t, func(t *testing.T, s *store.Store, watch *clock) {
 		ctx := t.Context()
 		own := func(id string) { // oneself, in the same session
 			g := newGrant(s, "x")
@@ -265,6 +265,11 @@ func TestActing_SessionsAndGrants(t *testing.T) {
 			{"disabled", func(n *store.Session, _ *store.Authority) error { return s.DisableUser(ctx, "cli", n.UserID, "test") }},
 			{"somebody else signs in", func(n *store.Session, _ *store.Authority) error {
 				return s.ReplaceSession(ctx, n.ID, &store.Session{ID: "r" + n.ID, UserID: user(t, s).ID, ExpiresAt: n.ExpiresAt})
+			}},
+			{"nobody used it", func(n *store.Session, _ *store.Authority) error {
+				watch.Add(61 * time.Minute)
+				_, err := s.Purge(ctx)
+				return err
 			}},
 			{"the same person signs in", func(n *store.Session, _ *store.Authority) error {
 				return s.ReplaceSession(ctx, n.ID, &store.Session{ID: "r" + n.ID, UserID: n.UserID, ExpiresAt: n.ExpiresAt})

@@ -262,7 +262,7 @@ func (s *Store) Assign(ctx context.Context, actor string, a *Assignment) error {
 			return err
 		}
 		fill(ctx, s, a, given)
-		return s.Audit(ctx, actor, "user.assign", "user:"+a.UserID, map[string]any{"privilege": a.Privilege, "from": a.From, "until": a.Until, "reason": a.Reason})
+		return s.Audit(ctx, actor, "user.assign", "user:"+a.UserID, map[string]any{"privilege": a.Privilege, "from": a.From, "until": a.Until, "assignment": a.ID})
 	})
 }
 

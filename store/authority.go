@@ -111,7 +111,7 @@ func (s *Store) OfferAuthority(ctx context.Context, actor string, a *Authority) 
 			return err
 		}
 		fill(ctx, s, a, next)
-		return s.Audit(ctx, actor, "authority.offer", "authority:"+next.ID, map[string]any{"client_id": next.ClientID, "until": next.Until, "reason": next.Reason})
+		return s.Audit(ctx, actor, "authority.offer", "authority:"+next.ID, map[string]any{"client_id": next.ClientID, "until": next.Until})
 	})
 }
 

@@ -16,6 +16,10 @@ const (
 	deleteConsentsOf   = `DELETE FROM consents WHERE user_id = ?`
 	endAssignmentsHeld = `UPDATE assignments SET ended_at = ?, ended_by = ? WHERE user_id = ? AND ended_at IS NULL`
 	deleteMessagesTo   = `DELETE FROM outbox WHERE recipient <> '' AND recipient IN (SELECT email FROM users WHERE id = ? UNION ALL SELECT phone FROM users WHERE id = ?)`
+	// The words that people wrote about them are in these rows alone; the audit log names the rows.
+	eraseAssignmentsOf = `UPDATE assignments SET reason = '' WHERE user_id = ?`
+	eraseAuthoritiesBy = `UPDATE authorities SET reason = '' WHERE grantor = ?`
+	eraseAuthoritiesTo = `UPDATE authorities SET reason = '' WHERE grantee = ? AND grantee <> ''`
 	closeDeletions     = `UPDATE pending SET state = 'done', user_id = '' WHERE user_id = ? AND user_id <> '' AND kind = 'deletion'`
 )
 
@@ -43,7 +47,8 @@ func (s *Store) EraseUser(ctx context.Context, actor, id string) error {
 			if _, err := s.exec(ctx, closeDeletions, id); err != nil {
 				return err
 			}
-			for _, q := range []string{deleteCredentialsOf, deleteIdentitiesOf, deleteConsentsOf, deleteOneTimeOf, deletePendingOf, deleteAttemptsOf, eraseRequestsOf, deleteWarning, deletePhoneProof} {
+			for _, q := range []string{deleteCredentialsOf, deleteIdentitiesOf, deleteConsentsOf, deleteOneTimeOf, deletePendingOf, deleteAttemptsOf, eraseRequestsOf, deleteWarning, deletePhoneProof,
+				eraseAssignmentsOf, eraseAuthoritiesBy, eraseAuthoritiesTo} {
 				if _, err := s.exec(ctx, q, id); err != nil {
 					return err
 				}

@@ -47,7 +47,7 @@ func (u *Use) Warned(emailKey string) bool {
 
 const (
 	useColumns = `SELECT u.id, u.created_at, u.last_login_at, (SELECT MAX(n.last_seen_at) FROM sessions n WHERE n.user_id = u.id) AS session_at,
-  (SELECT MAX(COALESCE(g.rt_used_at, g.rt_rotated_at, g.created_at)) FROM grants g WHERE g.user_id = u.id AND g.revoked_at IS NULL) AS token_at,
+  (SELECT MAX(COALESCE(g.rt_used_at, g.rt_rotated_at, g.created_at)) FROM grants g WHERE g.user_id = u.id) AS token_at,
   v.used_at AS kept_at, w.warned_at, COALESCE(w.email_key, '') AS warned_key, w.due_at, COALESCE(w.sent_at, m.sent_at) AS warning_sent_at,
   (m.id IS NOT NULL AND m.sent_at IS NULL AND m.failed_at IS NULL) AS warning_waits
 FROM users u LEFT JOIN last_uses v ON v.user_id = u.id LEFT JOIN idle_warnings w ON w.user_id = u.id LEFT JOIN outbox m ON m.id = w.message_id
@@ -167,18 +167,16 @@ func (s *Store) EraseIdle(ctx context.Context, actor, userID string, still func(
 
 // keepUses writes down when people last used what is about to be forgotten.
 func (s *Store) keepUses(ctx context.Context, uses map[string]Time) error {
-	if len(uses) == 0 {
-		return nil
+	for ids := range slices.Chunk(slices.Sorted(maps.Keys(uses)), purgeBatch) { // a statement takes only so many values
+		args := make([]any, 0, 2*len(ids))
+		for _, id := range ids {
+			args = append(args, id, uses[id])
+		}
+		query := `INSERT INTO last_uses (user_id, used_at) VALUES (?, ?)` + strings.Repeat(`, (?, ?)`, len(ids)-1) +
+			` ON CONFLICT (user_id) DO UPDATE SET used_at = excluded.used_at WHERE last_uses.used_at < excluded.used_at`
+		if _, err := s.exec(ctx, query, args...); err != nil {
+			return err
+		}
 	}
-	args := make([]any, 0, 2*len(uses))
-	for _, id := range slices.Sorted(maps.Keys(uses)) {
-		args = append(args, id, uses[id])
-	}
-	query := `INSERT INTO last_uses (user_id, used_at) VALUES (?, ?)` + strings.Repeat(`, (?, ?)`, len(uses)-1) +
-		` ON CONFLICT (user_id) DO UPDATE SET used_at = excluded.used_at WHERE last_uses.used_at < excluded.used_at`
-	_, err := s.exec(ctx, query, args...)
-	return err
+	return nil
 }
-
-const keepSessionUse = `INSERT INTO last_uses (user_id, used_at) SELECT user_id, last_seen_at FROM sessions WHERE id = ?
-ON CONFLICT (user_id) DO UPDATE SET used_at = excluded.used_at WHERE last_uses.used_at < excluded.used_at`

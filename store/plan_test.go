@@ -58,7 +58,8 @@ func TestEveryLookupHasAnIndex(t *testing.T) {
 		"moveUpstream": moveUpstream, "dropMoved": dropMoved, "endActing": endActing, "revokeActed": revokeActed, "revokeActedOf": revokeActedOf,
 		"revokeGrantsBy": revokeGrantsBy,
 		"useOneTimesOf":  useOneTimesOf, "liveOneTimes": liveOneTimes, "proveEmail": proveEmail,
-		"useOf": useOf, "unusedSince": unusedSince, "holdUser": holdUser, "noteSent": noteSent, "deleteWarning": deleteWarning, "keepSessionUse": keepSessionUse,
+		"eraseAssignmentsOf": eraseAssignmentsOf, "eraseAuthoritiesBy": eraseAuthoritiesBy, "eraseAuthoritiesTo": eraseAuthoritiesTo,
+		"useOf": useOf, "unusedSince": unusedSince, "holdUser": holdUser, "noteSent": noteSent, "deleteWarning": deleteWarning,
 	}
 	for _, p := range purges(s.Now(), s.conf) {
 		queries["purge "+p.table+" "+p.over] = p.query()

@@ -28,70 +28,76 @@ const (
 type purge struct {
 	table, key, over string
 	at               time.Time
-	used             string // when the row's user used it last, which outlives it (last_uses); "" = it says nothing
 }
 
 func (p purge) query() string {
-	q := fmt.Sprintf("DELETE FROM %[1]s WHERE %[2]s IN (SELECT %[2]s FROM %[1]s WHERE %[3]s LIMIT ?)", p.table, p.key, p.over)
-	if p.used != "" {
-		q += " RETURNING user_id, " + p.used
-	}
-	return q
+	return fmt.Sprintf("DELETE FROM %[1]s WHERE %[2]s IN (SELECT %[2]s FROM %[1]s WHERE %[3]s LIMIT ?)", p.table, p.key, p.over)
 }
 
 func purges(now time.Time, c Config) []purge {
 	return []purge{
-		{"grants", "id", "expires_at <= ?", now, "COALESCE(rt_used_at, rt_rotated_at, created_at)"},
-		{"flows", "id_hash", "expires_at <= ?", now.Add(-keepFlows), ""},
-		{"attempts", "state_hash", "expires_at <= ?", now.Add(-keepFlows), ""},
-		{"sessions", "id", "expires_at <= ?", now, "last_seen_at"},
-		{"sessions", "id", "last_seen_at + idle_ms <= ?", now, "last_seen_at"},
-		{"partials", "id", "expires_at <= ?", now, ""},
-		{"pending", "id_hash", "expires_at <= ?", now, ""},
-		{"markers", "key", "expires_at <= ?", now, ""},
-		{"one_time", "hash", "expires_at <= ?", now.Add(-keepOneTime), ""},
-		{"authorities", "id", "grantee = '' AND link_until <= ?", now.Add(-keepOneTime), ""}, // links nobody took
-		{"throttles", "key", "expires_at <= ?", now, ""},
-		{"budgets", "key", "expires_at <= ?", now, ""},
-		{"outbox", "id", "COALESCE(sent_at, expires_at) <= ?", now.Add(-c.KeepMessages), ""},
-		{"events", "id", "at <= ?", now.Add(-c.KeepEvents), ""},
-		{"privilege_requests", "id", "decided_at <= ?", now.Add(-c.KeepEvents), ""},
-		{"privilege_requests", "id", "decided_at IS NULL AND expires_at <= ?", now.Add(-c.KeepEvents), ""},
+		{"grants", "id", "expires_at <= ?", now},
+		{"flows", "id_hash", "expires_at <= ?", now.Add(-keepFlows)},
+		{"attempts", "state_hash", "expires_at <= ?", now.Add(-keepFlows)},
+		{"sessions", "id", "expires_at <= ?", now},
+		{"sessions", "id", "last_seen_at + idle_ms <= ?", now},
+		{"partials", "id", "expires_at <= ?", now},
+		{"pending", "id_hash", "expires_at <= ?", now},
+		{"markers", "key", "expires_at <= ?", now},
+		{"one_time", "hash", "expires_at <= ?", now.Add(-keepOneTime)},
+		{"authorities", "id", "grantee = '' AND link_until <= ?", now.Add(-keepOneTime)}, // links nobody took
+		{"throttles", "key", "expires_at <= ?", now},
+		{"budgets", "key", "expires_at <= ?", now},
+		{"outbox", "id", "COALESCE(sent_at, expires_at) <= ?", now.Add(-c.KeepMessages)},
+		{"events", "id", "at <= ?", now.Add(-c.KeepEvents)},
+		{"privilege_requests", "id", "decided_at <= ?", now.Add(-c.KeepEvents)},
+		{"privilege_requests", "id", "decided_at IS NULL AND expires_at <= ?", now.Add(-c.KeepEvents)},
 	}
 }
 
-// purgeSome deletes one batch, and keeps what it knew of people's last use.
+// purgeSome deletes one batch. What sessions and grants know of people's last use outlives them.
 func (s *Store) purgeSome(ctx context.Context, p purge) (n int64, err error) {
-	if p.used == "" {
-		return s.exec(ctx, p.query(), At(p.at), purgeBatch)
-	}
+	args := []any{At(p.at), purgeBatch}
 	err = s.Tx(ctx, func(ctx context.Context) error {
-		uses := map[string]Time{}
-		_, err := s.write(ctx, p.query(), []any{At(p.at), purgeBatch}, func(r *sql.Rows) error {
-			n = 0
-			clear(uses)
-			var id string
-			var at Time
-			for r.Next() {
-				if err := r.Scan(&id, &at); err != nil {
-					return err
-				}
-				n++
-				if id != "" && at.After(uses[id].Time) {
-					uses[id] = at
-				}
-			}
-			return r.Err()
-		})
-		if err != nil {
-			return err
+		switch p.table {
+		case "sessions":
+			n, err = s.dropSessions(ctx, "expired", p.query(), args...)
+		case "grants":
+			n, err = s.dropGrants(ctx, p.query(), args...)
+		default:
+			n, err = s.exec(ctx, p.query(), args...)
 		}
-		return s.keepUses(ctx, uses)
+		return err
 	})
 	if err != nil {
 		n = 0
 	}
 	return n, err
+}
+
+// dropGrants runs a DELETE of grants, in a Tx, and keeps when their people used them last.
+func (s *Store) dropGrants(ctx context.Context, query string, args ...any) (n int64, err error) {
+	uses := map[string]Time{}
+	_, err = s.write(ctx, query+` RETURNING user_id, COALESCE(rt_used_at, rt_rotated_at, created_at)`, args, func(r *sql.Rows) error {
+		n = 0
+		clear(uses)
+		var id string
+		var at Time
+		for r.Next() {
+			if err := r.Scan(&id, &at); err != nil {
+				return err
+			}
+			n++
+			if id != "" && at.After(uses[id].Time) {
+				uses[id] = at
+			}
+		}
+		return r.Err()
+	})
+	if err != nil {
+		return n, err
+	}
+	return n, s.keepUses(ctx, uses)
 }
 
 // Purge deletes what has expired, in batches, if this process gets the lease; one process at a time does. It may be called at any time,

@@ -277,7 +277,7 @@ func (s *Store) DecideRequest(ctx context.Context, actor, id string, d Decision)
 		if d.Approve {
 			action = "request.approve"
 		}
-		return s.Audit(ctx, actor, action, "user:"+r.UserID, map[string]any{"privilege": r.Privilege, "request": id, "note": d.Note, "until": r.Until})
+		return s.Audit(ctx, actor, action, "user:"+r.UserID, map[string]any{"privilege": r.Privilege, "request": id, "until": r.Until})
 	})
 	return decided, err
 }

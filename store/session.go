@@ -81,7 +81,7 @@ func (s *Store) ReplaceSession(ctx context.Context, oldID string, n *Session) er
 			return err
 		}
 		if same {
-			if err := s.dropSessions(ctx, "replaced", deleteSession, oldID); err != nil {
+			if _, err := s.dropSessions(ctx, "replaced", deleteSession, oldID); err != nil {
 				return err
 			}
 		} else if err := s.EndSession(ctx, oldID, "replaced"); err != nil {
@@ -156,10 +156,8 @@ func (s *Store) EndSession(ctx context.Context, id, reason string) error {
 		if _, err := s.exec(ctx, revokeSessionGrants, At(s.now(ctx)), reason, id); err != nil {
 			return err
 		}
-		if _, err := s.exec(ctx, keepSessionUse, id); err != nil {
-			return err
-		}
-		return s.dropSessions(ctx, reason, deleteSession, id)
+		_, err := s.dropSessions(ctx, reason, deleteSession, id)
+		return err
 	})
 }
 
@@ -173,7 +171,7 @@ const (
 // that are not offline, with offlineToo all. What a session was given for another person goes with it.
 func (s *Store) EndSessionsOf(ctx context.Context, userID, except, reason string, offlineToo bool) error {
 	return s.Tx(ctx, func(ctx context.Context) error {
-		if err := s.dropSessions(ctx, reason, deleteSessionsOf, userID, except); err != nil {
+		if _, err := s.dropSessions(ctx, reason, deleteSessionsOf, userID, except); err != nil {
 			return err
 		}
 		revoke := revokeOnlineGrants

@@ -91,7 +91,8 @@ func (s *Store) EndForeignConnectors(ctx context.Context, ways []string, reason 
 		if n, err = s.exec(ctx, revokeForeign+more, append([]any{At(s.now(ctx)), reason}, names...)...); err != nil {
 			return err
 		}
-		return s.dropSessions(ctx, reason, endForeign+more, names...)
+		_, err := s.dropSessions(ctx, reason, endForeign+more, names...)
+		return err
 	})
 	return n, err
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -228,7 +229,8 @@ func TestEraseUser(t *testing.T) {
 		u := &store.User{Email: "ana@example.com", EmailVerifiedAt: c.In(0), Username: "ana", Phone: "+442079460018", GivenName: "Ana", FamilyName: "Lee", Locale: "en",
 			Profile: store.Profile{Nickname: "A", Picture: "https://example.com/a.png"}}
 		must(t, s.CreateUser(ctx, u))
-		must(t, s.Assign(ctx, "cli", &store.Assignment{UserID: u.ID, Privilege: "trainer"}))
+		must(t, s.Assign(ctx, "cli", &store.Assignment{UserID: u.ID, Privilege: "trainer", Reason: "Ana Lee asked"}))
+		offer(t, s, u, "link")
 		must(t, s.SetPassword(ctx, "cli", u.ID, "hash", false, ""))
 		linked(t, s, u, "google", "1")
 		must(t, s.CreateSession(ctx, &store.Session{UserID: u.ID, IdleMS: 1e6, ExpiresAt: c.In(time.Hour)}))
@@ -254,6 +256,18 @@ func TestEraseUser(t *testing.T) {
 		bare.CreatedAt, bare.UpdatedAt, bare.DeletedAt, bare.DisabledAt, bare.Version, bare.UserType = store.Time{}, store.Time{}, store.Time{}, store.Time{}, 0, ""
 		if bare != (store.User{ID: u.ID, DisabledReason: "erased"}) {
 			t.Errorf("left: %+v", bare)
+		}
+		history, err := s.Assignments(ctx, u.ID)
+		must(t, err)
+		for _, a := range history {
+			equal(t, a.Reason, "", "why they were given something")
+		}
+		entries, err := s.AuditEntries(ctx, 0, 10_000)
+		must(t, err)
+		for _, e := range entries {
+			if strings.Contains(e.Diff, "Ana") || strings.Contains(e.Diff, "holidays") {
+				t.Errorf("in the audit log for good: %+v", e)
+			}
 		}
 		links, err := s.IdentitiesOf(ctx, u.ID)
 		must(t, err)

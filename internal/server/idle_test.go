@@ -291,6 +291,24 @@ func TestIdle_UseClears(t *testing.T) {
 			s.must(s.store.TouchSession(s.Context(), "n"+u.ID, s.now()))
 			s.must(s.store.EndSession(s.Context(), "n"+u.ID, "signed out"))
 		}},
+		"a session seen, ended everywhere": {func(s *idleSite, u *store.User) { session(s, u) }, func(s *idleSite, u *store.User) {
+			s.must(s.store.TouchSession(s.Context(), "n"+u.ID, s.now()))
+			s.must(s.store.EndSessionsOf(s.Context(), u.ID, "", "signed out everywhere", true))
+		}},
+		"a session seen, its way in gone": {func(s *idleSite, u *store.User) { session(s, u) }, func(s *idleSite, u *store.User) {
+			s.must(s.store.TouchSession(s.Context(), "n"+u.ID, s.now()))
+			if _, err := s.store.EndForeignConnectors(s.Context(), []string{"password"}, "gone"); err != nil {
+				s.Fatal(err)
+			}
+		}},
+		"a refresh, then revoked": {func(s *idleSite, u *store.User) { grant(s, u) }, func(s *idleSite, u *store.User) {
+			if ok, err := s.store.RotateGrant(s.Context(), "g"+u.ID, 1, s.now(), s.now().Add(500*idleDay)); err != nil || !ok {
+				s.Fatal(ok, err)
+			}
+			if ok, err := s.store.RevokeGrant(s.Context(), "g"+u.ID, "revoked by the application"); err != nil || !ok {
+				s.Fatal(ok, err)
+			}
+		}},
 		"a session that is over": {nil, func(s *idleSite, u *store.User) {
 			s.must(s.store.CreateSession(s.Context(), &store.Session{ID: "n" + u.ID, UserID: u.ID, IdleMS: 1, ExpiresAt: store.At(s.now().Add(1))}))
 			s.wait(time.Second)
