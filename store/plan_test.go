@@ -59,6 +59,9 @@ func TestEveryLookupHasAnIndex(t *testing.T) {
 		"revokeGrantsBy": revokeGrantsBy,
 		"useOneTimesOf":  useOneTimesOf, "liveOneTimes": liveOneTimes, "proveEmail": proveEmail,
 		"useOf": useOf, "unusedSince": unusedSince, "holdUser": holdUser, "noteSent": noteSent, "deleteWarning": deleteWarning, "keepSessionUse": keepSessionUse,
+		"factorsOf": factorsOf, "hasFactor": hasFactor, "useTOTP": useTOTP, "renameFactor": renameFactor, "deleteFactor": deleteFactor,
+		"deleteCodesOf": deleteCodesOf, "deleteFactorsOf": deleteFactorsOf, "deletePendingFor": deletePendingFor, "useRecoveryCode": useRecoveryCode,
+		"takePending": takePending,
 	}
 	for _, p := range purges(s.Now(), s.conf) {
 		queries["purge "+p.table+" "+p.over] = p.query()
