@@ -268,7 +268,7 @@ func TestChrome_Factors(t *testing.T) {
 	c.look("mfa-codes")
 	c.click("mfa-codes-next", "security-title")
 	c.look("security")
-	c.open(idp.Issuer+"/logout", "logout-form")
+	c.open(idp.Issuer+"/logout", "logout-confirm")
 	c.do(clickID("logout-confirm"), chromedp.WaitVisible(chromedp.ID("logout-done")))
 	signIn("mfa-title")
 	c.look("mfa")
