@@ -282,3 +282,23 @@ func TestChrome_Factors(t *testing.T) {
 	c.click("mfa-submit", "account-title")
 	c.look("account-with-security")
 }
+
+// TestSec_C10_PhoneAsksForTheFactor: a number asks for the app too, and with the password it is no way around it (security.md F12).
+func TestSec_C10_PhoneAsksForTheFactor(t *testing.T) {
+	t.Parallel()
+	for _, privileges := range [][]string{nil, {"admin"}} { // who administers owes the password beside the number, and the app beside both
+		idp := testidp.Start(t, testidp.Options{Demo: true, Config: func(c *config.Config) { phoneOn(c) }})
+		ada := idp.User(testidp.Person{Email: "ada@example.com", Phone: adaNumber, Privileges: privileges})
+		b, other := idp.Browser(), idp.Browser()
+		b.SignIn(b.Get(idp.Issuer+"/login"), ada).Want(200, "account-title")
+		_, codes, _ := addApp(t, b, b.Get(idp.Issuer+"/account/security/totp"))
+		p := dial(other, other.Get(idp.Issuer+"/login"), adaNumber).Want(200, "phone-code-title")
+		p = enter(other, p, demoCode(t, idp))
+		if privileges != nil {
+			p = other.Submit(p.Want(200, "phone-proof-title"), "phone-proof-submit", map[string]string{"phone-password": ada.Password})
+		}
+		p.Want(200, "mfa-title")
+		other.Get(idp.Issuer+"/account").Want(200, "login-title")
+		withRecovery(other, p, codes[0]).Want(200, "account-title")
+	}
+}
