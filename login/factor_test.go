@@ -600,3 +600,38 @@ func TestSetup_FactorBeforeTheFirstSession(t *testing.T) {
 	}
 	b.get(attr(shown.byID("mfa-codes-next"), "href")).expect("/account", http.StatusOK)
 }
+
+// TestSec_C10_MailAsksForTheFactor: neither a code by mail nor a link that resets the password is a way around the factor (security.md F15, R69), and
+// somebody new adds one before their first session where it is required.
+func TestSec_C10_MailAsksForTheFactor(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	u, app, codes := s.enrolled("ana@example.com")
+	u = s.read(u.ID)
+	s.proven(u)
+	must(t, s.store.UpdateUser(t.Context(), u))
+	s.with(func(c *login.Config) {
+		c.EmailCode, c.Registration, c.Factors.RequiredFor = true, login.RegistrationOpen, []string{"user"}
+	})
+	p := s.browser("192.0.2.1").byMail("ana@example.com").expect("/mfa", http.StatusOK)
+	p.b.get("/account").expect("/login", http.StatusOK)
+	p.enterFactor(app.at(0)).expect("/account", http.StatusOK)
+
+	b := s.browser("192.0.2.2")
+	b.forget("ana@example.com")
+	b.get(s.linkFor("ana@example.com")).form("reset-form").set("reset-password", newPassword).submit()
+	if b.cookie(sessionCookie) != "" {
+		t.Fatal("a link signed in")
+	}
+	b.get("/account").expect("/login", http.StatusOK)
+	p = b.get("/login").signIn("ana@example.com", newPassword).expect("/mfa", http.StatusOK)
+	p.enterRecovery(codes[0]).expect("/account", http.StatusOK)
+
+	fresh := s.browser("192.0.2.3")
+	p = fresh.get("/register").form("register-form").set("register-email", "eva@example.com").set("register-password", newPassword).submit().expect("/register/code", http.StatusOK)
+	p = p.enterCode(s.codeFor("eva@example.com")).expect("/mfa/enrol", http.StatusOK)
+	if fresh.cookie(sessionCookie) != "" {
+		t.Error("a session before the factor")
+	}
+	p.enterFactor(p.app().at(0)).codes()
+}
