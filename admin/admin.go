@@ -43,6 +43,8 @@ type Config struct {
 	Connectors func() []string
 	// PastToken explains an access token of any age: ErrNotToken, ErrTokenGone.
 	PastToken func(ctx context.Context, token string) (*PastToken, error)
+	// ResetFactors takes a person's second factors, and tells them; its errors are the store's of that name.
+	ResetFactors func(ctx context.Context, actor, userID, reason string) error
 	// Label is what people call a connector.
 	Label  func(connector string) string
 	Logger *slog.Logger
@@ -60,7 +62,7 @@ type Admin struct {
 // New checks the configuration.
 func New(c Config) (*Admin, error) {
 	if c.Store == nil || c.Mux == nil || c.Guard == nil || c.Desk == nil || c.Requests == nil || c.Confirmed == nil || c.Preview == nil || c.PreviewClaims == nil ||
-		c.Connectors == nil || c.PastToken == nil || c.Label == nil || c.Logger == nil {
+		c.Connectors == nil || c.PastToken == nil || c.Label == nil || c.ResetFactors == nil || c.Logger == nil {
 		return nil, errors.New("admin: a field of Config is missing")
 	}
 	return &Admin{c: c, store: c.Store, mux: c.Mux, guard: c.Guard, desk: c.Desk}, nil
@@ -86,6 +88,7 @@ func (a *Admin) Mount() {
 	}
 
 	a.mountActing()
+	a.mux.Page("POST /admin/users/{id}/reset-factors", web.Needs("users.reset_factors"), a.confirmed("/admin/users/{id}", a.resetFactors))
 
 	a.mux.Page("GET "+requests.QueuePath, web.Needs("requests.view"), a.requests)
 	a.mux.Page("POST "+requests.QueuePath+"/{id}", web.Needs("requests.decide"), a.confirmed(requests.QueuePath, a.decide))
@@ -148,7 +151,7 @@ func (a *Admin) base(w http.ResponseWriter, r *http.Request, section string) (te
 }
 
 // doneTexts are what a page may say of what was done before it.
-var doneTexts = map[string]bool{"created": true, "changed": true, "deleted": true, "saved": true, "given": true, "taken": true, "type": true, "approved": true, "refused": true, "authority": true}
+var doneTexts = map[string]bool{"created": true, "changed": true, "deleted": true, "saved": true, "given": true, "taken": true, "type": true, "approved": true, "refused": true, "authority": true, "factors": true}
 
 // home is GET /admin. Whoever has no page there is told so.
 func (a *Admin) home(w http.ResponseWriter, r *http.Request) error {

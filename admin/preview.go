@@ -17,6 +17,7 @@ type Preview struct {
 	WayIn    string     // by which the person is taken to come: password or a connector
 	WaysIn   []string   // those that the application takes; none = all
 	Step     string     // issue or consent; login = the application does not take WayIn; owes = something is asked for first
+	Factor   bool       // a second factor is shown, or added, before the tokens
 	Refused  string     // an OAuth error instead of tokens
 	Required string     // the application's requirement in words
 	Unmet    [][]string // groups of which the person holds no member
@@ -60,7 +61,7 @@ type Arrival struct {
 	// Privileges that the connector's rules match, would give and end; that they do not give as they would make an administrator; that they may not.
 	RulesMatch, RulesGive, RulesEnd, RulesAdmin, RulesRefused []string
 
-	Owes    string   // what comes before the session: new_password
+	Owes    []string // what comes before the session, in this order: factor, new_password, enrolment (of a factor)
 	Proof   string   // with prove: the method after which all that follows is; "" = nothing follows
 	WayIn   string   // of the session
 	AMR     []string // nil = there is none
@@ -292,8 +293,12 @@ func (j *journey) arrival(v *Arrival) error {
 	}
 	j.profile(v)
 	j.privileges(v)
-	if v.Owes != "" {
-		j.step("owes", "ask", "preview.owes_"+v.Owes)
+	for _, owed := range v.Owes {
+		name := "factor"
+		if owed == "new_password" {
+			name = "owes"
+		}
+		j.step(name, "ask", "preview.owes_"+owed)
 	}
 	s := j.step("session", "good", "preview.session", "Way", j.way(v.WayIn))
 	s.Facts = []templates.Pair{{Name: j.p.T("preview.fact_acr"), Value: v.ACR}, {Name: j.p.T("preview.fact_amr"), Value: strings.Join(v.AMR, " ")}}
@@ -460,6 +465,9 @@ func (j *journey) application(v *Preview) error {
 	if v.Refused != "" {
 		j.step("answer", "bad", "preview.answer_refused", "Error", v.Refused)
 		return nil
+	}
+	if v.Factor {
+		j.step("factor", "ask", "preview.owes_factor")
 	}
 	if v.Step == "owes" {
 		j.step("owes", "ask", "preview.owes_email")

@@ -115,6 +115,14 @@ func (a *Admin) renderUser(w http.ResponseWriter, r *http.Request, status int, c
 	if p.Edit, err = a.guard.Can(ctx, "users.privileges"); err != nil {
 		return err
 	}
+	if p.ResetFactors, err = a.guard.Can(ctx, "users.reset_factors"); err != nil {
+		return err
+	}
+	if p.ResetFactors = p.ResetFactors && !p.Self; p.ResetFactors {
+		if p.HasFactor, err = a.store.HasFactor(ctx, u.ID); err != nil {
+			return err
+		}
+	}
 	if p.Explain, err = a.guard.Can(ctx, "explain.view"); err != nil {
 		return err
 	}

@@ -56,6 +56,11 @@ func (l *Login) account(w http.ResponseWriter, r *http.Request) error {
 	if l.codeKey != nil {
 		page.EmailURL = emailPath
 	}
+	if may, err := l.hasSecurity(r.Context(), current.Live); err != nil {
+		return wrap("second factors of an account", err)
+	} else if may {
+		page.SecurityURL = securityPath
+	}
 	if len(l.upstreams) > 0 {
 		page.ConnectionsURL = connectionsPath
 	}

@@ -86,9 +86,17 @@ func (l *Login) evidenceText(b *templates.Base, link store.Identity) string {
 	return strings.Join(parts, " ")
 }
 
-// isRecent says whether somebody showed who they are a moment ago. That an upstream let them through because they were signed in there shows no
-// more than that the browser is theirs, which is not enough to change how they sign in (security.md C5, C11).
+// isRecent says whether somebody showed who they are a moment ago, with all that guards their account.
 func (l *Login) isRecent(ctx context.Context, s *session.Session) (bool, error) {
+	if ok, err := l.signedInAnew(ctx, s); err != nil || !ok {
+		return false, err
+	}
+	return l.shown(ctx, s)
+}
+
+// signedInAnew says whether somebody signed in a moment ago. That an upstream let them through because they were signed in there shows no
+// more than that the browser is theirs, which is not enough to change how they sign in (security.md C5, C11).
+func (l *Login) signedInAnew(ctx context.Context, s *session.Session) (bool, error) {
 	if l.now().Sub(s.AuthTime.Time) > recent {
 		return false, nil
 	}

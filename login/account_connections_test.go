@@ -148,7 +148,7 @@ func TestConnectorFormsNeedATokenAndTheSameSite(t *testing.T) {
 			t.Errorf("%s is exempt", route.Pattern)
 		}
 	}
-	if seen != 7 {
+	if seen != 9 {
 		t.Errorf("%d routes", seen)
 	}
 	if len(s.links(id)) != 1 {

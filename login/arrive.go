@@ -42,7 +42,7 @@ type settled struct {
 	decision   linkDecision
 	holder     string // with linkProve
 	incomplete bool   // the client needs what nobody said yet
-	owes       bool   // a new password, before anything else (R9)
+	owes       string // what comes before the session
 	taken      bool   // the address became somebody else's after the mail
 }
 
@@ -58,8 +58,8 @@ func (l *Login) arrive(w http.ResponseWriter, r *http.Request, a *arrival) error
 		return l.sendTo(w, r, completePath, store.AttemptComplete, "", a)
 	case s.decision.step == linkProve:
 		return l.sendTo(w, r, linkPath, store.AttemptJoin, s.holder, a)
-	case s.owes:
-		return web.SeeOther(w, r, withFlow(newPasswordPath, a.p.id()))
+	case s.owes != "":
+		return toOwed(w, r, s.owes, a.p)
 	}
 	return l.goOn(w, r, s.made, a.p)
 }
@@ -168,9 +168,12 @@ func (l *Login) settleOnce(w http.ResponseWriter, r *http.Request, a *arrival) (
 		s.page = l.refusal(a, linkDecision{why: "error.awaiting_approval"})
 		return s, l.record(ctx, "sign_in_failed", owner.ID, a.p.clientID(), map[string]any{"method": a.up.Name(), "why": "awaiting approval"})
 	}
-	if s.owes = l.owesPassword(owner); s.owes {
-		_, err = l.sessions.StartPartial(w, r, a.proof(owner.ID), owesNewPassword, a.p.hash())
+	proof := a.proof(owner.ID)
+	if s.owes, err = l.owing(ctx, owner, proof.AMR, ""); err != nil {
 		return s, err
+	}
+	if s.owes != "" {
+		return s, l.owe(w, r, proof, s.owes, a.p, carried{Side: a.side()})
 	}
 	s.made, err = l.enter(w, r, a, owner.ID)
 	return s, err
@@ -353,10 +356,6 @@ func (l *Login) enter(w http.ResponseWriter, r *http.Request, a *arrival, userID
 		if err != nil {
 			return nil, err
 		}
-		side := &store.UpstreamSession{SessionID: made.ID, Connector: a.up.Name(), Issuer: a.id.Issuer, Subject: a.id.Subject, SID: a.id.SID, Anew: a.anew}
-		if a.id.IDToken != "" && (a.up.KeepIDToken || a.up.Logout) {
-			side.Sealed = l.seal([]byte(a.id.IDToken), sealedSession+made.ID)
-		}
-		return made, l.store.CreateUpstreamSession(r.Context(), side)
+		return made, l.keepSide(r.Context(), made, a.side())
 	})
 }

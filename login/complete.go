@@ -211,8 +211,8 @@ func (l *Login) proven(w http.ResponseWriter, r *http.Request, q *lack, c *coded
 		return taken()
 	case s.page != nil:
 		return s.page
-	case s.owes:
-		return web.SeeOther(w, r, withFlow(newPasswordPath, a.p.id()))
+	case s.owes != "":
+		return toOwed(w, r, s.owes, a.p)
 	case s.made == nil: // the world changed: the callback's other ways are open again
 		return l.attemptOver(a.p, nil)
 	}

@@ -59,7 +59,7 @@ type DryRun struct {
 	Filled   []DryFilled `json:"filled,omitempty"`   // what the profile would gain
 	Rules    DryRules    `json:"rules"`
 
-	Owes  string   `json:"owes,omitempty"`  // what comes before the session: new_password
+	Owes  []string `json:"owes,omitempty"`  // what comes before the session, in this order: factor, new_password, enrolment (of a factor)
 	Proof string   `json:"proof,omitempty"` // with prove: what follows is what would be after a proof by this method; "" = nothing follows
 	WayIn string   `json:"way_in,omitempty"`
 	AMR   []string `json:"amr,omitempty"` // of the session
@@ -129,7 +129,7 @@ func (l *Login) DryRun(ctx context.Context, req DryRunRequest, then func(context
 	}
 	// What it would log did not happen.
 	dry := &Login{store: l.store, sessions: l.sessions, log: slog.New(slog.DiscardHandler), now: l.now, codeKey: l.codeKey, issuer: l.issuer,
-		upstreams: l.upstreams, seal: l.seal, open: l.open}
+		factors: l.factors, upstreams: l.upstreams, seal: l.seal, open: l.open}
 	var out *DryRun
 	for try := 0; ; try++ {
 		err := l.store.DryRun(session.Without(ctx), func(ctx context.Context) (err error) {
@@ -277,14 +277,14 @@ func (l *Login) dryProof(ctx context.Context, r *http.Request, a *arrival, holde
 		}
 		return false, err
 	}
-	made, err := l.begin(r, holder.ID, a.p, func(r *http.Request) (*session.Session, error) {
+	out.Proof, out.WayIn = methodPassword, methodPassword
+	if err := l.dryOwed(ctx, holder.ID, amrPassword, out); err != nil || len(out.Owes) > 0 {
+		return true, err
+	}
+	_, err = l.begin(r, holder.ID, a.p, func(r *http.Request) (*session.Session, error) {
 		return l.sessions.Start(nowhere{}, r, session.Proof{UserID: holder.ID, Connector: methodPassword, AMR: amrPassword})
 	})
-	if err != nil {
-		return false, err
-	}
-	out.Proof, out.WayIn, out.AMR, out.ACR = methodPassword, made.Connector, slices.Clone([]string(made.AMR)), made.ACR
-	return true, nil
+	return true, err
 }
 
 // drySession is what the session would say. Where something comes before it, it is what it would say after that.
@@ -293,16 +293,37 @@ func (l *Login) drySession(ctx context.Context, a *arrival, s settled, out *DryR
 	case s.made != nil:
 		out.AMR, out.ACR = slices.Clone([]string(s.made.AMR)), s.made.ACR
 		return nil
-	case s.owes:
-		out.Owes = owesNewPassword
-		out.AMR = append(a.proof(out.UserID).AMR, amrPassword...)
-	default: // it waits for approval
+	case s.owes == "": // it waits for approval
 		if err := l.store.EnableUser(ctx, "system", out.UserID); err != nil {
 			return err
 		}
-		out.AMR = a.proof(out.UserID).AMR
 	}
-	out.ACR = session.ACR(out.AMR)
+	return l.dryOwed(ctx, out.UserID, a.proof(out.UserID).AMR, out)
+}
+
+// dryOwed is what comes before the session of somebody who proved amr, and what the session says after it.
+func (l *Login) dryOwed(ctx context.Context, userID string, amr []string, out *DryRun) error {
+	u, err := l.store.User(ctx, userID)
+	if err != nil {
+		return err
+	}
+	done := ""
+	for len(out.Owes) <= len(owedPaths) {
+		owes, err := l.owing(ctx, u, amr, done)
+		if err != nil {
+			return err
+		}
+		if owes == "" {
+			break
+		}
+		out.Owes = append(out.Owes, owes)
+		if owes == owesNewPassword {
+			amr, done = session.Methods(amr, amrPassword...), owes
+		} else {
+			amr = session.Methods(amr, amrFactor...)
+		}
+	}
+	out.AMR, out.ACR = slices.Clone(amr), session.ACR(amr)
 	return nil
 }
 
@@ -367,8 +388,9 @@ func (nowhere) WriteHeader(int) {}
 type DryRunConfig struct {
 	Store      *store.Store
 	Connectors []Upstream
-	NoPassword bool             // nobody signs in with one, so nobody owes one
-	Mail       bool             // the server sends mail, so that people are asked for an address where a client requires one
+	NoPassword bool // nobody signs in with one, so nobody owes one
+	Mail       bool // the server sends mail, so that people are asked for an address where a client requires one
+	Factors    FactorPolicy
 	Now        func() time.Time // nil = the store's clock
 }
 
@@ -390,7 +412,8 @@ func NewDryRunner(c DryRunConfig) (*DryRunner, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Login{store: c.Store, sessions: sessions, now: c.Now, upstreams: upstreams, noPassword: c.NoPassword}
+	l := &Login{store: c.Store, sessions: sessions, now: c.Now, upstreams: upstreams, noPassword: c.NoPassword, factors: c.Factors,
+		seal: func([]byte, string) string { return "" }} // nothing is kept
 	if c.Mail {
 		l.codeKey = key
 	}
@@ -404,3 +427,18 @@ func (d *DryRunner) DryRun(ctx context.Context, req DryRunRequest, then func(con
 
 // Owes is Login.Owes.
 func (d *DryRunner) Owes(c *store.Client, u *store.User) string { return d.l.Owes(c, u) }
+
+// LeastACR is Login.LeastACR.
+func (d *DryRunner) LeastACR(ctx context.Context, u *store.Live) (string, error) {
+	return d.l.LeastACR(ctx, u)
+}
+
+// MostACR is Login.MostACR.
+func (d *DryRunner) MostACR(ctx context.Context, u *store.Live) (string, error) {
+	return d.l.MostACR(ctx, u)
+}
+
+// FirstOwed is Login.FirstOwed.
+func (d *DryRunner) FirstOwed(ctx context.Context, u *store.Live) (string, error) {
+	return d.l.FirstOwed(ctx, u)
+}

@@ -116,7 +116,7 @@ func TestDryRun_EqualsTheSignIn(t *testing.T) {
 			return !d.New && d.Evidence == nil && d.ACR == "1" && slices.Equal(d.AMR, []string{"fed"}) && slices.Equal(d.Filled, []login.DryFilled{{"nickname", "ana"}})
 		}},
 		"known, must change": {prepare: linked(mustChange), decision: login.DryEnter, real: "/login/new-password", more: func(d *login.DryRun) bool {
-			return d.Owes == "new_password" && slices.Equal(d.AMR, []string{"fed", "pwd"})
+			return slices.Equal(d.Owes, []string{"new_password"}) && slices.Equal(d.AMR, []string{"fed", "pwd"})
 		}},
 		"quarantined": {prepare: linked(func(t *testing.T, s *site, u *store.User) {
 			must(t, s.store.QuarantineHolder(t.Context(), "cli", u.ID, u.Email))

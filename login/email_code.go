@@ -132,21 +132,24 @@ func (l *Login) enterByCode(w http.ResponseWriter, r *http.Request, c *coded, co
 	return l.linkFailed(c.p, err)
 }
 
-// passed goes on with somebody whose proof was right: into a session, or to the new password they owe first. use runs in the transaction of the
-// session, for what may count once.
+// passed goes on with somebody whose proof was right: into a session, or to what they owe first (owing). use runs in the transaction of the session, or of
+// the half-finished sign-in, for what may count once.
 func (l *Login) passed(w http.ResponseWriter, r *http.Request, u *store.User, proof session.Proof, p *pending, use func(context.Context) error) error {
-	if l.owesPassword(u) {
+	owes, err := l.owing(r.Context(), u, proof.AMR, "")
+	if err != nil {
+		return wrap("sign-in", err)
+	}
+	if owes != "" {
 		err := l.store.Tx(r.Context(), func(ctx context.Context) error {
 			if err := use(ctx); err != nil {
 				return err
 			}
-			_, err := l.sessions.StartPartial(w, r.WithContext(ctx), proof, owesNewPassword, p.hash())
-			return err
+			return l.owe(w, r.WithContext(ctx), proof, owes, p, carried{})
 		})
 		if err != nil {
 			return wrap("start of a partial sign-in", err)
 		}
-		return web.SeeOther(w, r, withFlow(newPasswordPath, p.id()))
+		return toOwed(w, r, owes, p)
 	}
 	made, err := l.begin(r, u.ID, p, func(r *http.Request) (*session.Session, error) {
 		if err := use(r.Context()); err != nil {

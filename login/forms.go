@@ -38,12 +38,12 @@ func beforeSession(r *http.Request) bool {
 			path = back.Path
 		}
 	}
-	for _, tree := range []string{setupPrefix, resetPrefix, undoPrefix, forgotPath, registerPath, emailCodeStartPath} {
+	for _, tree := range []string{setupPrefix, factorPath + "/", resetPrefix, undoPrefix, forgotPath, registerPath, emailCodeStartPath} {
 		if strings.HasPrefix(path, tree) {
 			return true
 		}
 	}
-	return path == signInPath || path == newPasswordPath || path == linkPath || path == completePath
+	return path == signInPath || path == newPasswordPath || path == linkPath || path == completePath || path == factorPath
 }
 
 // PreferencesPath is where the choices of language and appearance are posted: templates.Options.Preferences.

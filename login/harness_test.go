@@ -56,7 +56,8 @@ type site struct {
 	login *login.Login
 	keys  [5][]byte // of cookies, form tokens, counters, the master key, and codes in mails (nil = no mail)
 
-	config func(*login.Config) // the last word on it; nil = none
+	config  func(*login.Config) // the last word on it; nil = none
+	factors login.FactorPolicy  // by default everybody may add an app, and nobody must; restart applies another
 
 	mu    sync.Mutex
 	clock time.Time // stands still but for sleep
@@ -102,7 +103,7 @@ func eachSite(t *testing.T, f func(t *testing.T, s *site)) {
 
 func newSiteOn(t *testing.T, engine string, upstreams ...login.Upstream) *site {
 	t.Helper()
-	s := &site{t: t, clock: time.Now(), keys: [5][]byte{random(64), random(32), random(32), random(32), random(32)}}
+	s := &site{t: t, clock: time.Now(), factors: login.FactorPolicy{App: true, AppName: "Latchkey"}, keys: [5][]byte{random(64), random(32), random(32), random(32), random(32)}}
 	s.store = storetest.OpenWith(t, engine, store.Config{Now: s.now, Logger: slog.New(slog.DiscardHandler)})
 	must(t, s.store.CreateClient(t.Context(), "cli", &store.Client{ID: "app", Source: "admin", Metadata: store.ClientMetadata{
 		Name: "Sample app", RedirectURIs: []string{"https://app.example/callback"}, ClientURI: "https://app.example/",
@@ -152,7 +153,7 @@ func (s *site) restart(upstreams ...login.Upstream) {
 	must(t, err)
 	master := sealer(s.keys[3])
 	c := login.Config{
-		Issuer: issuer, Connectors: upstreams, Seal: master.seal, Open: master.open, CodeKey: s.keys[4],
+		Issuer: issuer, Connectors: upstreams, Seal: master.seal, Open: master.open, CodeKey: s.keys[4], Factors: s.factors,
 		Store: db, Mux: s.mux, Sessions: sessions, Passwords: hasher, Limiter: limiter, Templates: set, Requests: &requests.Desk{Store: db, Templates: set, Mail: true},
 		Logger: slog.New(slog.DiscardHandler), Now: s.now,
 		Done: func(w http.ResponseWriter, r *http.Request, flow string) error {

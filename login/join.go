@@ -143,6 +143,19 @@ func (l *Login) link(w http.ResponseWriter, r *http.Request) error {
 		return again(http.StatusUnprocessableEntity, templates.FormErrors{Form: key})
 	}
 	proof := session.Proof{UserID: user.ID, Connector: methodPassword, AMR: amrPassword}
+	owes, err := l.owing(r.Context(), user, proof.AMR, "")
+	if err != nil {
+		return wrap("link", err)
+	}
+	if owes != "" { // the identity waits on: a sign-in that owes something proves nothing yet (security.md C10)
+		if err := l.limiter.Succeeded(r.Context(), attempt); err != nil {
+			return wrap("link", err)
+		}
+		if err := l.owe(w, r, proof, owes, q.p, carried{Join: q.handle}); err != nil {
+			return wrap("start of a partial sign-in", err)
+		}
+		return toOwed(w, r, owes, q.p)
+	}
 	var made *session.Session
 	err = l.store.Tx(r.Context(), func(ctx context.Context) error {
 		if err := l.limiter.Succeeded(ctx, attempt); err != nil {
@@ -185,15 +198,12 @@ func (l *Login) arriveWithProof(w http.ResponseWriter, r *http.Request, handle s
 	if err != nil {
 		return err
 	}
-	q := &linkRequest{handle: handle, row: row, a: a, p: prover.p}
-	a.use = func(ctx context.Context) error {
-		_, err := l.store.UseAttempt(ctx, row.StateHash, row.BrowserHash)
-		return err
-	}
+	q := l.joining(handle, row, a, prover.p)
 	var made *session.Session
 	var page *web.Error
+	owes := ""
 	err = l.store.Tx(r.Context(), func(ctx context.Context) error {
-		page = nil
+		page, owes = nil, ""
 		f, rows, err := l.gather(ctx, prover)
 		if err != nil {
 			return err
@@ -209,6 +219,13 @@ func (l *Login) arriveWithProof(w http.ResponseWriter, r *http.Request, handle s
 		case l.owesPassword(&rows.owner.User):
 			page = prover.up.refusal(http.StatusForbidden, "link.error_must_change", "must_change", nil)
 			return nil
+		}
+		proof := prover.proof(row.UserID)
+		if owes, err = l.owing(ctx, &rows.owner.User, proof.AMR, ""); err != nil {
+			return err
+		}
+		if owes != "" { // as with a password
+			return l.owe(w, r.WithContext(ctx), proof, owes, q.p, carried{Side: prover.side(), Join: handle})
 		}
 		if err := l.join(ctx, q, prover.up.Name()); err != nil {
 			return err
@@ -228,8 +245,19 @@ func (l *Login) arriveWithProof(w http.ResponseWriter, r *http.Request, handle s
 		return l.linkFailed(q.p, err)
 	case page != nil:
 		return page
+	case owes != "":
+		return toOwed(w, r, owes, q.p)
 	}
 	return l.goOn(w, r, made, q.p)
+}
+
+// joining is the identity that waits in row for a proof of its account.
+func (l *Login) joining(handle string, row *store.Attempt, a *arrival, p *pending) *linkRequest {
+	a.use = func(ctx context.Context) error {
+		_, err := l.store.UseAttempt(ctx, row.StateHash, row.BrowserHash)
+		return err
+	}
+	return &linkRequest{handle: handle, row: row, a: a, p: p}
 }
 
 // confirmLink connects the identity that waits to the account of who is signed in.
@@ -351,6 +379,8 @@ func (l *Login) arriveToConfirm(w http.ResponseWriter, r *http.Request, row *sto
 		return wrap("confirmation", err)
 	case s.page != nil:
 		return s.page
+	case s.owes != "":
+		return web.SeeOther(w, r, pathWith(owedPaths[s.owes], nil, query{"reauth": "1"}))
 	case s.made == nil || s.made.UserID != row.UserID:
 		return l.attemptOver(nil, nil)
 	}

@@ -140,8 +140,11 @@ func (l *Login) gather(ctx context.Context, a *arrival) (f linkFacts, rows linkR
 		u := &rows.owner.User
 		f.known, f.quarantined, f.ownerActive = true, !rows.link.QuarantinedAt.IsZero(), u.Active(l.now())
 		f.ownerAwaits = !u.DisabledAt.IsZero() && u.DisabledReason == AwaitingApproval && u.DeletedAt.IsZero()
-		f.ownerAdmin = admin(rows.owner)
-		return f, rows, nil
+		if f.ownerAdmin = admin(rows.owner); f.ownerAdmin && !f.mayAdmin {
+			// Their own second factor is asked for after any way to sign in (R41).
+			f.mayAdmin, err = l.store.HasFactor(ctx, u.ID)
+		}
+		return f, rows, err
 	case !errors.Is(err, store.ErrNotFound):
 		return f, rows, err
 	}

@@ -4,10 +4,11 @@
 // set-up link, sign-out, the account home. Each method proves something and returns; none calls another:
 //
 //	GET /login ──POST──▶ proof ──┬─ complete: session.Start ──▶ Config.Done(flow), or 303 /account
-//	                             └─ owes a new password: session.Partial ──▶ /login/new-password ──POST──▶ the same two ways
+//	                             └─ owes something (owing): session.Partial ──▶ /mfa, /login/new-password or /mfa/enrol ──POST──▶ the same two ways
 //	/login/start/{c} ─▶ upstream ─▶ /callback/{c} ─▶ identity ─▶ whose account (decideLink)? ─┬─ one: as above
 //	                                             ├─ one that must be proven: /login/link ─────┤
 //	                                             └─ something is missing: /login/complete ────┤
+//	signed in, and the application asks for more: /mfa ──POST──▶ the session is raised
 //	/login/phone ─▶ a code by SMS ─▶ whose number (phoneIn)? ──────────────────────────────────┤
 //	signed in, and the application requires an address: /login/complete ─▶ a code by mail ─────┤
 //	/register ─▶ a code by mail ─▶ a new account ──────────────────────────────────────────────┤
@@ -79,8 +80,10 @@ type Config struct {
 	MayActAs func(ctx context.Context) error
 	// Templates take the choices of language and appearance that PreferencesPath is for; nil = there is no such route.
 	Templates *templates.Set
-	Logger    *slog.Logger     // default: slog.Default
-	Now       func() time.Time // default: time.Now
+	// Factors is the policy of second factors. It needs Seal and Open where it lets people add one.
+	Factors FactorPolicy
+	Logger  *slog.Logger     // default: slog.Default
+	Now     func() time.Time // default: time.Now
 }
 
 // Login serves the pages. Make it with New.
@@ -102,6 +105,7 @@ type Login struct {
 	registration          string
 	domains               []string
 
+	factors   FactorPolicy
 	codeKey   []byte // nil = no mail
 	phone     *Phone // nil = no SMS
 	issuer    string
@@ -133,6 +137,9 @@ func New(c Config) (*Login, error) {
 	if len(upstreams) > 0 && (c.Seal == nil || c.Open == nil) {
 		return nil, errors.New("login: Seal and Open are required with Connectors")
 	}
+	if c.Factors.App && (c.Seal == nil || c.Open == nil) {
+		return nil, errors.New("login: Seal and Open are required with Factors")
+	}
 	if c.CodeKey != nil && (len(c.CodeKey) < 32 || c.Seal == nil || c.Open == nil || c.Templates == nil) {
 		return nil, errors.New("login: CodeKey needs 32 bytes, Seal, Open and Templates")
 	}
@@ -159,7 +166,7 @@ func New(c Config) (*Login, error) {
 	return &Login{
 		noPassword: c.NoPassword, emailCode: c.EmailCode, registration: c.Registration, domains: c.Domains,
 		store: c.Store, mux: c.Mux, sessions: c.Sessions, passwords: c.Passwords, limiter: c.Limiter, requests: c.Requests,
-		done: c.Done, codeKey: c.CodeKey, phone: c.Phone, templates: c.Templates, log: c.Logger, now: c.Now,
+		done: c.Done, factors: c.Factors, codeKey: c.CodeKey, phone: c.Phone, templates: c.Templates, log: c.Logger, now: c.Now,
 		issuer: strings.TrimSuffix(c.Issuer, "/"), upstreams: upstreams, seal: c.Seal, open: c.Open, observe: c.Observe, admin: c.Administers, mayActAs: c.MayActAs,
 	}, nil
 }
@@ -172,6 +179,7 @@ func (l *Login) Mount(mux *web.Mux) {
 	mux.Page("POST /login", web.Public, l.signIn)
 	mux.Page("GET /login/new-password", web.Public, l.showNewPassword) // guarded by the partial sign-in
 	mux.Page("POST /login/new-password", web.Public, l.setNewPassword)
+	l.mountFactors(mux)
 
 	mux.Page("GET "+setupPrefix+"{token}", web.Public, l.showSetup) // guarded by the one-time link
 	mux.Page("POST "+setupPrefix+"{token}", web.Public, l.setup)

@@ -4,48 +4,15 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 
-	"github.com/latchkey-idp/latchkey/internal/web"
 	"github.com/latchkey-idp/latchkey/login/password"
-	"github.com/latchkey-idp/latchkey/login/session"
 	"github.com/latchkey-idp/latchkey/store"
 	"github.com/latchkey-idp/latchkey/templates"
 )
 
-const owesNewPassword = "new_password" // store.Partial.Owes
-
-// owed returns the partial sign-in of this browser that owes a new password, and the flow it belongs to. A flow of another tab
-// does not fit: each tab has its own handle (security.md A23). The error is for people, and leads to where a sign-in begins.
-func (l *Login) owed(r *http.Request) (*session.Partial, *store.User, *pending, error) {
-	p, err := l.pending(r)
-	if err != nil {
-		return nil, nil, nil, l.deadEnd(r, err)
-	}
-	partial, user, err := l.sessions.CurrentPartial(r)
-	if err != nil {
-		return nil, nil, nil, startOver(p, err)
-	}
-	if l.noPassword || partial.Owes != owesNewPassword || partial.FlowHash != p.hash() || !l.ConnectorEnabled(partial.Connector) { // security.md E11
-		return nil, nil, nil, startOver(p, &web.Error{Status: http.StatusBadRequest, Key: "error.sign_in_expired", Code: "sign_in_expired"})
-	}
-	return partial, user, p, nil
-}
-
-// startOver leads a page about a partial sign-in that is over, used up or never begun back into the flow.
-func startOver(p *pending, err error) error {
-	var e *web.Error
-	if !errors.As(err, &e) || e.Status != http.StatusBadRequest {
-		return wrap("partial sign-in", err)
-	}
-	page := *e
-	page.RestartURL = SignInURL(p.id())
-	return &page
-}
-
 // showNewPassword is GET /login/new-password.
 func (l *Login) showNewPassword(w http.ResponseWriter, r *http.Request) error {
-	_, user, p, err := l.owed(r)
+	_, user, p, err := l.owed(r, owesNewPassword)
 	if err != nil {
 		return err
 	}
@@ -62,7 +29,7 @@ func (l *Login) newPasswordPage(w http.ResponseWriter, r *http.Request, u *store
 // setNewPassword is POST /login/new-password.
 func (l *Login) setNewPassword(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
-	partial, user, p, err := l.owed(r)
+	partial, user, p, err := l.owed(r, owesNewPassword)
 	if err != nil {
 		return err
 	}
@@ -89,23 +56,19 @@ func (l *Login) setNewPassword(w http.ResponseWriter, r *http.Request) error {
 		return again("new_password.error_same", nil)
 	}
 	lang := l.mux.Base(w, r).Lang
-	made, err := l.begin(r, user.ID, p, func(r *http.Request) (*session.Session, error) {
+	made, err := l.settleOwed(w, r, partial, user, p, amrPassword, func(ctx context.Context) error {
 		// The password changes and the partial sign-in is used up together, or neither is. Sessions and grants made with the old
 		// password end here (R9, security.md C2); the partial sign-in is spared for the next line.
-		if err := l.store.SetPassword(r.Context(), user.ID, user.ID, phc, false, partial.ID); err != nil {
-			return nil, err
+		if err := l.store.SetPassword(ctx, user.ID, user.ID, phc, false, partial.ID); err != nil {
+			return err
 		}
-		if err := l.passwordChanged(r.Context(), user, lang, "owed"); err != nil {
-			return nil, err
-		}
-		made, err := l.sessions.Complete(w, r, partial, amrPassword)
-		if err != nil {
-			return nil, err
-		}
-		return made, l.keepSide(r.Context(), made)
+		return l.passwordChanged(ctx, user, lang, "owed")
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return startOver(p, err) // used up: the same form, sent twice at once
+	case made == nil:
+		return nil
 	}
 	return l.goOn(w, r, made, p)
 }
@@ -128,19 +91,4 @@ func (l *Login) hashAnother(ctx context.Context, u *store.User, chosen string) (
 // ownWords are what a person's password must not consist of.
 func ownWords(u *store.User) []string {
 	return []string{u.Email, u.Username, u.Phone, u.GivenName, u.FamilyName}
-}
-
-// keepSide keeps the upstream's side of a session that owed a password on the way: its link is the one that was used last. The upstream's
-// name for its own session is not known any more.
-func (l *Login) keepSide(ctx context.Context, made *session.Session) error {
-	links, err := l.store.IdentitiesOf(ctx, made.UserID)
-	if err != nil {
-		return err
-	}
-	links = slices.DeleteFunc(links, func(n store.Identity) bool { return n.Connector != made.Connector || !n.QuarantinedAt.IsZero() })
-	if len(links) == 0 {
-		return nil // a password
-	}
-	last := slices.MaxFunc(links, func(a, b store.Identity) int { return a.LastUsedAt.Compare(b.LastUsedAt.Time) })
-	return l.store.CreateUpstreamSession(ctx, &store.UpstreamSession{SessionID: made.ID, Connector: last.Connector, Issuer: last.Issuer, Subject: last.Subject})
 }

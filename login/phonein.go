@@ -50,8 +50,8 @@ func (l *Login) phoneIn(w http.ResponseWriter, r *http.Request, d *dialling) err
 		return l.linkFailed(d.p, err)
 	case s.page != nil:
 		return s.page
-	case owes == owesNewPassword:
-		return web.SeeOther(w, r, withFlow(newPasswordPath, d.p.id()))
+	case owedPaths[owes] != "":
+		return toOwed(w, r, owes, d.p)
 	case owes != "":
 		return web.SeeOther(w, r, d.path(phoneProofPath))
 	}
@@ -94,14 +94,13 @@ func (l *Login) phoneInOnce(w http.ResponseWriter, r *http.Request, d *dialling)
 		if err := l.store.ProvePhone(ctx, u.ID, d.said.Number); err != nil {
 			return s, "", err
 		}
-		if l.owesPassword(u) {
-			owes = owesNewPassword
+		if owes, err = l.owing(ctx, u, amrPhone, ""); err != nil {
+			return s, "", err
 		}
 	}
 	proof := session.Proof{UserID: u.ID, Connector: methodPhone, AMR: amrPhone, Remember: d.said.Remember}
 	if owes != "" {
-		_, err := l.sessions.StartPartial(w, r, proof, owes, d.p.hash())
-		return s, owes, err
+		return s, owes, l.owe(w, r, proof, owes, d.p, carried{})
 	}
 	s.made, err = l.begin(r, u.ID, d.p, func(r *http.Request) (*session.Session, error) { return l.sessions.Start(w, r, proof) })
 	return s, "", err
@@ -258,7 +257,7 @@ func (l *Login) provePhone(w http.ResponseWriter, r *http.Request) error {
 		return again(status, e)
 	}
 	var made *session.Session
-	owes := false
+	owes := ""
 	err = l.store.Tx(r.Context(), func(ctx context.Context) error {
 		r := r.WithContext(ctx)
 		if err := l.limiter.Succeeded(ctx, attempt); err != nil {
@@ -267,12 +266,11 @@ func (l *Login) provePhone(w http.ResponseWriter, r *http.Request) error {
 		if err := l.store.ProvePhone(ctx, u.ID, u.Phone); err != nil {
 			return err
 		}
-		if owes = l.owesPassword(user); owes {
-			if err := l.store.EndPartial(ctx, partial.ID); err != nil {
-				return err
-			}
-			proof := session.Proof{UserID: u.ID, Connector: methodPhone, AMR: append(slices.Clone(amrPhone), amrPassword...), Remember: partial.Remember}
-			_, err := l.sessions.StartPartial(w, r, proof, owesNewPassword, p.hash())
+		if owes, err = l.owing(ctx, user, session.Methods(partial.AMR, amrPassword...), ""); err != nil {
+			return err
+		}
+		if owes != "" {
+			_, err := l.sessions.Advance(w, r, partial, amrPassword, owes)
 			return err
 		}
 		made, err = l.begin(r, u.ID, p, func(r *http.Request) (*session.Session, error) {
@@ -285,8 +283,8 @@ func (l *Login) provePhone(w http.ResponseWriter, r *http.Request) error {
 		return startOver(p, &web.Error{Status: http.StatusBadRequest, Key: "error.sign_in_expired", Code: "sign_in_expired", Err: err})
 	case err != nil:
 		return startOver(p, err)
-	case owes:
-		return web.SeeOther(w, r, withFlow(newPasswordPath, p.id()))
+	case owes != "":
+		return toOwed(w, r, owes, p)
 	}
 	return l.goOn(w, r, made, p)
 }
@@ -326,6 +324,12 @@ func (l *Login) newPhoneAccount(w http.ResponseWriter, r *http.Request) error {
 			return nil
 		}
 		proof := session.Proof{UserID: made.ID, Connector: methodPhone, AMR: amrPhone, Remember: partial.Remember}
+		if s.owes, err = l.owing(ctx, made, proof.AMR, ""); err != nil {
+			return err
+		}
+		if s.owes != "" {
+			return l.owe(w, r, proof, s.owes, p, carried{})
+		}
 		s.made, err = l.begin(r, made.ID, p, func(r *http.Request) (*session.Session, error) { return l.sessions.Start(w, r, proof) })
 		return err
 	})
@@ -334,6 +338,8 @@ func (l *Login) newPhoneAccount(w http.ResponseWriter, r *http.Request) error {
 		return l.linkFailed(p, err)
 	case s.page != nil:
 		return s.page
+	case s.owes != "":
+		return toOwed(w, r, s.owes, p)
 	}
 	return l.goOn(w, r, s.made, p)
 }

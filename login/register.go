@@ -165,7 +165,7 @@ func (l *Login) registerCoded(_ *http.Request, p *pending, handle string, row *s
 // registered makes the account and signs its person in: they have just shown all that it asks for.
 func (l *Login) registered(w http.ResponseWriter, r *http.Request, c *coded, code *store.MailCode, said typed) error {
 	var made *session.Session
-	waits := false
+	waits, owes := false, ""
 	lang := l.mux.Base(w, r).Lang
 	err := l.store.Tx(r.Context(), func(ctx context.Context) error {
 		made = nil
@@ -186,6 +186,12 @@ func (l *Login) registered(w http.ResponseWriter, r *http.Request, c *coded, cod
 		if said.PHC == "" {
 			proof.Connector, proof.AMR = methodEmailCode, amrEmail
 		}
+		if owes, err = l.owing(ctx, u, proof.AMR, ""); err != nil {
+			return err
+		}
+		if owes != "" {
+			return l.owe(w, r.WithContext(ctx), proof, owes, c.p, carried{})
+		}
 		made, err = l.begin(r.WithContext(ctx), u.ID, c.p, func(r *http.Request) (*session.Session, error) { return l.sessions.Start(w, r, proof) })
 		return err
 	})
@@ -199,6 +205,9 @@ func (l *Login) registered(w http.ResponseWriter, r *http.Request, c *coded, cod
 		return l.linkFailed(c.p, err)
 	case waits:
 		return &web.Error{Status: http.StatusForbidden, Key: "error.awaiting_approval", Code: "awaiting_approval", RestartURL: chooseURL(c.p)}
+	}
+	if owes != "" {
+		return toOwed(w, r, owes, c.p)
 	}
 	return l.goOn(w, r, made, c.p)
 }

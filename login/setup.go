@@ -112,9 +112,18 @@ func (l *Login) setup(w http.ResponseWriter, r *http.Request) error {
 		return setupError(err)
 	}
 
-	made, err := l.begin(r, user.ID, nil, func(r *http.Request) (*session.Session, error) {
-		return l.sessions.Start(w, r, session.Proof{UserID: user.ID, Connector: methodPassword, AMR: amrPassword})
-	})
+	proof := session.Proof{UserID: user.ID, Connector: methodPassword, AMR: amrPassword}
+	owes, err := l.owing(ctx, user, proof.AMR, "")
+	if err != nil {
+		return wrap("sign-in after set-up", err)
+	}
+	if owes != "" { // a second factor, before anything else (settled detail 8)
+		if err := l.owe(w, r, proof, owes, nil, carried{}); err != nil {
+			return wrap("start of a partial sign-in", err)
+		}
+		return toOwed(w, r, owes, nil)
+	}
+	made, err := l.begin(r, user.ID, nil, func(r *http.Request) (*session.Session, error) { return l.sessions.Start(w, r, proof) })
 	if err != nil {
 		return wrap("sign-in after set-up", err)
 	}

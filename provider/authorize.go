@@ -94,7 +94,7 @@ func (p *Provider) advance(w http.ResponseWriter, r *http.Request, q *request, f
 	if m := q.client.Metadata.Connectors; signedIn && len(m) > 0 && !slices.Contains(m, sess.Connector) {
 		signedIn = false // a sign-in by a way this client does not take is none for it (R53)
 	}
-	fa := facts{prompt: q.prompt, maxAge: q.maxAge, started: now, signedIn: signedIn, hinted: q.hintSub != "", acrEssential: q.claims.acrWanted(),
+	fa := facts{prompt: q.prompt, maxAge: q.maxAge, started: now, signedIn: signedIn, hinted: q.hintSub != "", acrEssential: q.claims.acrWanted(), acrValues: q.acrValues(),
 		acting: sess != nil && sess.Acting()}
 	var ends store.Time // of acting
 	if fa.acting {
@@ -112,6 +112,9 @@ func (p *Provider) advance(w http.ResponseWriter, r *http.Request, q *request, f
 	owed := ""
 	if signedIn {
 		fa.authTime, fa.acr = sess.AuthTime.Time, sess.ACR
+		if err := p.assurance(ctx, &fa, q.client, sess.Live); err != nil {
+			return err
+		}
 		person := sess.Person()
 		fa.hintMatches = q.hintSub == person.User.ID
 		ok, err := p.entitled(ctx, q.client, person, now)
@@ -156,6 +159,8 @@ func (p *Provider) advance(w http.ResponseWriter, r *http.Request, q *request, f
 	switch next {
 	case stepConsent:
 		return web.SeeOther(w, r, "/consent?flow="+url.QueryEscape(handle))
+	case stepUp:
+		return web.SeeOther(w, r, "/mfa?flow="+url.QueryEscape(handle))
 	case stepOwes:
 		return web.SeeOther(w, r, owed+"?flow="+url.QueryEscape(handle))
 	case stepOneself:
@@ -166,6 +171,21 @@ func (p *Provider) advance(w http.ResponseWriter, r *http.Request, q *request, f
 		return fmt.Errorf("provider: where to sign in: %w", err)
 	}
 	return web.SeeOther(w, r, to)
+}
+
+// assurance fills in what the client and the person's own account demand. What the person could reach is asked only where that, or the request, is not
+// met: a request that is answered at once costs nothing here.
+func (p *Provider) assurance(ctx context.Context, fa *facts, c *Client, u *store.Live) (err error) {
+	if fa.acrLeast, err = p.c.LeastACR(ctx, u); err != nil {
+		return err
+	}
+	if want := c.Metadata.RequireACR; want != "" && !session.Reaches(fa.acrLeast, want) {
+		fa.acrLeast = want
+	}
+	if !fa.assured(fa.acr) {
+		fa.acrMost, err = p.c.MostACR(ctx, u)
+	}
+	return err
 }
 
 // newFlow keeps the resolved request under a random handle of 128 bits or more, bound to this browser (security.md A7).
@@ -292,7 +312,7 @@ func (q *request) fositeForm() url.Values {
 
 // grantFacts are what the grant will remember.
 func (p *Provider) grantFacts(q *request, sess *session.Session, ends store.Time, started, now time.Time) *Session {
-	s := &Session{UserID: sess.Person().User.ID, AuthTime: sess.AuthTime.Unix(), ACR: sess.ACR, AMR: sess.AMR, SID: sess.SID, Connector: sess.Connector,
+	s := &Session{UserID: sess.Person().User.ID, AuthTime: sess.AuthTime.Unix(), ACR: saidACR(sess.ACR, q.claims.acrWanted(), q.acrValues()), AMR: sess.AMR, SID: sess.SID, Connector: sess.Connector,
 		Nonce: q.form.Get("nonce"), Claims: q.rawClaims, requestedAt: started.Truncate(time.Second).UTC(), skew: time.Since(now).Truncate(time.Second)}
 	mayRefresh := slices.Contains(q.client.grants, "refresh_token")
 	switch {

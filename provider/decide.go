@@ -3,6 +3,8 @@ package provider
 import (
 	"slices"
 	"time"
+
+	"github.com/latchkey-idp/latchkey/login/session"
 )
 
 // step is what an authorization request leads to next.
@@ -13,6 +15,7 @@ const (
 	stepLogin
 	stepConsent
 	stepOwes
+	stepUp      // a second factor, beside what the session showed
 	stepOneself // the person acts for another, and can have what they want as themselves only
 )
 
@@ -25,9 +28,12 @@ type facts struct {
 	authTime time.Time // the moment of the last complete sign-in
 	acr      string
 
-	hinted       bool // id_token_hint or claims.sub names somebody
-	hintMatches  bool // … and it is who is signed in
-	acrEssential []string
+	hinted       bool     // id_token_hint or claims.sub names somebody
+	hintMatches  bool     // … and it is who is signed in
+	acrEssential []string // the claim acr is required with one of these
+	acrValues    []string // the parameter acr_values, as far as they are on the ladder
+	acrLeast     string   // what the client's registration or the person's account demands; "" = nothing
+	acrMost      string   // what the person can get to by a second factor
 
 	entitled bool // the client's requirement holds for the user
 	owes     bool // something else is asked of the user first (Config.Owes)
@@ -69,9 +75,17 @@ func decide(f facts, now time.Time) (step, *oauthError) {
 	if f.hinted && !f.hintMatches {
 		return 0, refuse("login_required", "Another person is signed in than the one asked for.")
 	}
-	if len(f.acrEssential) > 0 && !slices.Contains(f.acrEssential, f.acr) {
-		// OpenID Connect Unmet Authentication Requirements 1.0
-		return 0, refuse("unmet_authentication_requirements", "The requested assurance cannot be reached.")
+	if !f.assured(f.acr) {
+		switch {
+		case !f.assured(f.acrMost):
+			// OpenID Connect Unmet Authentication Requirements 1.0; of acr_values, RFC 9470 §5
+			return 0, refuse("unmet_authentication_requirements", "The requested assurance cannot be reached.")
+		case silent:
+			return 0, refuse("interaction_required", "The person must show a second factor.") // OIDC Core §3.1.2.6
+		case f.acting: // it would be the second factor of somebody else than the session speaks of
+			return stepOneself, nil
+		}
+		return stepUp, nil
 	}
 	if f.acting && !f.entitled && !silent {
 		return stepOneself, nil
@@ -101,4 +115,31 @@ func decide(f facts, now time.Time) (step, *oauthError) {
 		return stepConsent, nil
 	}
 	return stepIssue, nil
+}
+
+// assured says whether a sign-in with this acr is good enough for the person and the request.
+func (f *facts) assured(acr string) bool {
+	reaches := func(want string) bool { return session.Reaches(acr, want) }
+	return (f.acrLeast == "" || reaches(f.acrLeast)) && (len(f.acrEssential) == 0 || slices.ContainsFunc(f.acrEssential, reaches)) &&
+		(len(f.acrValues) == 0 || slices.ContainsFunc(f.acrValues, reaches))
+}
+
+// saidACR is the acr that tokens carry: the sign-in's own, or the highest it reached of those that were asked for. Whoever shows more has shown less too,
+// and a client that asks for a value looks for it (OIDC Core §5.5.1.1).
+func saidACR(have string, asked ...[]string) string {
+	for _, list := range asked {
+		if len(list) == 0 {
+			continue
+		}
+		said := ""
+		for _, v := range list {
+			if session.Reaches(have, v) && (said == "" || session.Reaches(v, said)) {
+				said = v
+			}
+		}
+		if said != "" {
+			return said
+		}
+	}
+	return have
 }

@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -47,6 +48,20 @@ func TestSec_A15_DecisionTable(t *testing.T) {
 		"another signed in than hinted":       {with(func(f *facts) { f.hinted = true; f.started = f.authTime }), 0, "login_required"},
 		"acr reached":                         {with(func(f *facts) { f.acrEssential = []string{"2", "1"} }), stepIssue, ""},
 		"acr out of reach":                    {with(func(f *facts) { f.acrEssential = []string{"phr"} }), 0, "unmet_authentication_requirements"},
+		"acr below":                           {with(func(f *facts) { f.acr, f.acrEssential = "2", []string{"1"} }), stepIssue, ""},
+		"acr by a second factor":              {with(func(f *facts) { f.acrMost, f.acrEssential = "2", []string{"2"} }), stepUp, ""},
+		"acr by a second factor, none":        {with(func(f *facts) { f.acrMost, f.acrEssential, f.prompt = "2", []string{"2"}, []string{"none"} }), 0, "interaction_required"},
+		"acr of nobody's ladder":              {with(func(f *facts) { f.acrMost, f.acrEssential = "2", []string{"gold"} }), 0, "unmet_authentication_requirements"},
+		"acr out of reach, none":              {with(func(f *facts) { f.acrMost, f.acrEssential, f.prompt = "2", []string{"phr"}, []string{"none"} }), 0, "unmet_authentication_requirements"},
+		"acr_values reached":                  {with(func(f *facts) { f.acr, f.acrValues = "2", []string{"phr", "2"} }), stepIssue, ""},
+		"acr_values by a second factor":       {with(func(f *facts) { f.acrMost, f.acrValues = "2", []string{"phr", "2"} }), stepUp, ""},
+		"acr_values out of reach":             {with(func(f *facts) { f.acrMost, f.acrValues = "2", []string{"phr"} }), 0, "unmet_authentication_requirements"},
+		"a factor is demanded":                {with(func(f *facts) { f.acrMost, f.acrLeast = "2", "2" }), stepUp, ""},
+		"a factor is demanded, none":          {with(func(f *facts) { f.acrMost, f.acrLeast, f.prompt = "2", "2", []string{"none"} }), 0, "interaction_required"},
+		"a factor is demanded, and cannot be": {with(func(f *facts) { f.acrMost, f.acrLeast = "1", "2" }), 0, "unmet_authentication_requirements"},
+		"a factor is demanded, but a sign-in": {with(func(f *facts) { f.acrMost, f.acrLeast, f.prompt = "2", "2", []string{"login"} }), stepLogin, ""},
+		"a factor comes before consent":       {with(func(f *facts) { f.acrMost, f.acrLeast, f.consentNeeded = "2", "2", true }), stepUp, ""},
+		"acting, a factor is demanded":        {acting(func(f *facts) { f.acrMost, f.acrLeast = "2", "2" }), stepOneself, ""},
 		"not entitled":                        {with(func(f *facts) { f.entitled = false }), 0, "access_denied"},
 		"not entitled comes before consent":   {with(func(f *facts) { f.entitled = false; f.consentNeeded = true }), 0, "access_denied"},
 		"something owed":                      {with(func(f *facts) { f.owes = true }), stepOwes, ""},
@@ -84,6 +99,21 @@ func TestSec_A15_DecisionTable(t *testing.T) {
 		}
 		if code != c.err || err == nil && got != c.want {
 			t.Errorf("%s: got step %d error %q, want step %d error %q", name, got, code, c.want, c.err)
+		}
+	}
+}
+
+// TestSaidACR: a client hears the value it asked for where the sign-in reached it, and never one that it did not.
+func TestSaidACR(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		have, essential, values, want string
+	}{
+		{"1", "", "", "1"}, {"2", "", "", "2"}, {"2", "1", "", "1"}, {"2", "", "1", "1"}, {"2", "", "1 2", "2"}, {"phrh", "2 phr", "1", "phr"}, {"1", "", "2", "1"},
+		{"2", "gold", "1", "1"}, {"1", "gold", "", "1"},
+	} {
+		if got := saidACR(c.have, strings.Fields(c.essential), strings.Fields(c.values)); got != c.want {
+			t.Errorf("%+v: %s", c, got)
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+
+	"github.com/latchkey-idp/latchkey/login/session"
 )
 
 // metadata is one struct for both documents: OpenID Connect Discovery 1.0 §3 and RFC 8414 §2.
@@ -47,7 +49,7 @@ func (p *Provider) buildDiscovery() ([]byte, error) {
 		Issuer: p.c.Issuer, Authorize: at("/oauth2/authorize"), Token: at("/oauth2/token"), Userinfo: at("/oauth2/userinfo"),
 		JWKS: at("/oauth2/jwks"), Introspect: at("/oauth2/introspect"), Revoke: at("/oauth2/revoke"), Logout: at("/oauth2/logout"),
 		Scopes: Scopes, ResponseTypes: []string{"code"}, ResponseModes: []string{"query", "fragment", "form_post"}, GrantTypes: grantTypes,
-		ACRValues: []string{"1"}, SubjectTypes: []string{"public"}, IDTokenAlgs: SigningAlgs,
+		ACRValues: session.ACRValues, SubjectTypes: []string{"public"}, IDTokenAlgs: SigningAlgs,
 		// Announced without "none", although request objects are off: certification skips the unsigned ones then, instead of trying.
 		RequestObjectAlgs: SigningAlgs,
 		TokenAuth:         append(confidential[:2:2], authNone), IntrospectAuth: confidential, RevokeAuth: append(confidential[:2:2], authNone),

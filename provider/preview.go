@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/latchkey-idp/latchkey/login/session"
 	"github.com/latchkey-idp/latchkey/store"
 )
 
@@ -20,6 +21,7 @@ type Preview struct {
 	Unmet    [][]string `json:"unmet,omitempty"`    // groups of which the person holds no member
 
 	WayIn      string   `json:"way_in,omitempty"`     // by which the person is taken to come
+	Owes       string   `json:"owes,omitempty"`       // with that, or before the session that the tokens come from: second_factor, account (something is missing in it)
 	Connectors []string `json:"connectors,omitempty"` // the ways in that the client takes; none = all
 	Consent    string   `json:"consent,omitempty"`    // not_needed, remembered or asked
 	NewScopes  []string `json:"new_scopes,omitempty"` // with asked: those the person has not agreed to before
@@ -101,6 +103,11 @@ func (p *Provider) Preview(ctx context.Context, r PreviewRequest) (*Preview, err
 	}
 	fa := facts{started: now, signedIn: len(out.Connectors) == 0 || slices.Contains(out.Connectors, s.Connector), authTime: now, acr: s.ACR,
 		entitled: req.Met(held.effective), owes: p.c.Owes != nil && p.c.Owes(c.Client, &l.User) != ""}
+	if fa.signedIn {
+		if err := p.previewFactor(ctx, out, &fa, s, c, l); err != nil {
+			return nil, err
+		}
+	}
 	q := &request{client: c, scopes: out.Scope} // one that asks for nothing in particular
 	if fa.consentNeeded, err = p.consentNeeded(ctx, q, r.UserID, digests(q), now); err != nil {
 		return nil, err
@@ -114,6 +121,9 @@ func (p *Provider) Preview(ctx context.Context, r PreviewRequest) (*Preview, err
 		return out, nil
 	}
 	out.Step = map[step]string{stepIssue: "issue", stepConsent: "consent", stepLogin: "login", stepOwes: "owes"}[next]
+	if next == stepOwes {
+		out.Owes = strings.TrimSpace(out.Owes + " account")
+	}
 	if next == stepLogin || next == stepOwes { // what is said then may change what the tokens say
 		return out, nil
 	}
@@ -142,6 +152,34 @@ func (p *Provider) Preview(ctx context.Context, r PreviewRequest) (*Preview, err
 		delete(m, "sid") // of no session
 	}
 	return out, nil
+}
+
+// previewFactor goes on as if the person had shown the second factor that the sign-in, the application or their account asks for, and could.
+func (p *Provider) previewFactor(ctx context.Context, out *Preview, fa *facts, s *Session, c *Client, l *store.Live) error {
+	if p.c.FirstOwed == nil { // a Previewer without a policy
+		return nil
+	}
+	if err := p.assurance(ctx, fa, c, l); err != nil {
+		return err
+	}
+	first, err := p.c.FirstOwed(ctx, l)
+	if err != nil {
+		return err
+	}
+	if !session.Reaches(fa.acrLeast, first) {
+		fa.acrLeast = first
+	}
+	if fa.assured(fa.acr) {
+		return nil
+	}
+	if fa.acrMost, err = p.c.MostACR(ctx, l); err != nil || !fa.assured(fa.acrMost) {
+		return err
+	}
+	out.Owes = "second_factor"
+	s.AMR = session.Methods(s.AMR, "otp", "mfa")
+	s.ACR = session.ACR(s.AMR)
+	fa.acr = s.ACR
+	return nil
 }
 
 const wayPassword = "password"
@@ -210,10 +248,11 @@ func ReadJTI(jti string) (PastToken, error) {
 	return t, nil
 }
 
-// NewPreviewer is a provider that can do nothing but Preview: for the command line, beside a running server. Of c it needs Issuer, Store, Owes and the
-// lives of tokens.
+// NewPreviewer is a provider that can do nothing but Preview: for the command line, beside a running server. Of c it needs Issuer, Store, Owes, what it says
+// of second factors and the lives of tokens.
 func NewPreviewer(c Config) *Previewer {
-	return &Previewer{Provider{c: Config{Issuer: c.Issuer, Store: c.Store, Now: c.Store.Clock, Owes: c.Owes, AccessLife: c.AccessLife, IDTokenLife: c.IDTokenLife}}}
+	return &Previewer{Provider{c: Config{Issuer: c.Issuer, Store: c.Store, Now: c.Store.Clock, Owes: c.Owes, LeastACR: c.LeastACR, MostACR: c.MostACR, FirstOwed: c.FirstOwed,
+		AccessLife: c.AccessLife, IDTokenLife: c.IDTokenLife}}}
 }
 
 // Previewer is made by NewPreviewer.

@@ -35,6 +35,9 @@ type Config struct {
 	// Owes is the page where a person who is signed in must go before the client gets an answer, "" for none; the page gets the parameter
 	// flow, and calls Continue. nil = nobody owes anything.
 	Owes func(c *store.Client, u *store.User) (page string)
+	// LeastACR is what a person must reach at sign-in whatever the application asks, MostACR what more of them can reach by a second factor, on the page
+	// /mfa, which gets the parameter flow and calls Continue. FirstOwed is for Preview: what a sign-in that begins leads to at least. nil = "1".
+	LeastACR, MostACR, FirstOwed func(ctx context.Context, u *store.Live) (string, error)
 	// ConnectorEnabled answers for the login method a grant came through; nil = all are.
 	ConnectorEnabled func(id string) bool
 	// Debug says of an action whether its checks are logged, for clients that have the flag too (R104); nil = none are.
@@ -102,6 +105,11 @@ func New(c Config) (*Provider, error) {
 	}
 	if c.Owes == nil {
 		c.Owes = func(*store.Client, *store.User) string { return "" }
+	}
+	for _, f := range []*func(context.Context, *store.Live) (string, error){&c.LeastACR, &c.MostACR, &c.FirstOwed} {
+		if *f == nil {
+			*f = func(context.Context, *store.Live) (string, error) { return "1", nil }
+		}
 	}
 	if c.Observe == nil {
 		c.Observe = func(string, string) {}

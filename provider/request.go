@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/web"
+	"github.com/latchkey-idp/latchkey/login/session"
 )
 
 // request is an authorization request after resolve: a clean form and what was read from it. It is made from a URL once; after that
@@ -34,6 +35,11 @@ type request struct {
 	hintBad   bool   // a hint was given that is not ours
 
 	fresh bool // the sender's form is checked for the first time; false on the way back from login or consent
+}
+
+// acrValues are the values of acr_values that are on our ladder; a request for others is a wish (OIDC Core §3.1.2.1) that nobody here can grant.
+func (q *request) acrValues() []string {
+	return slices.DeleteFunc(strings.Fields(q.form.Get("acr_values")), func(v string) bool { return !slices.Contains(session.ACRValues, v) })
 }
 
 type requestKey struct{}

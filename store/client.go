@@ -58,6 +58,7 @@ type ClientMetadata struct {
 	Connectors             []string `json:"connectors,omitempty" yaml:"connectors"`               // ways to sign in it takes, "password" among them; empty = all
 	DefaultConnector       string   `json:"default_connector,omitempty" yaml:"default_connector"` // people go there without being asked; "" = they choose, unless there is one way only
 	Registration           string   `json:"registration,omitempty" yaml:"registration"`           // of new people who come for it: open approval invite closed; the stricter of it and the connector's counts
+	RequireACR             string   `json:"require_acr,omitempty" yaml:"require_acr"`             // 2 phr phrh: how well people must show who they are; "" = as their account demands
 	AllowActAs             bool     `json:"allow_act_as,omitempty" yaml:"allow_act_as"`           // takes people who act for others: its tokens may have the claim act
 	RequireEmail           bool     `json:"require_email,omitempty" yaml:"require_email"`         // people without an address are asked for one, and prove it by mail
 }

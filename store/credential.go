@@ -10,6 +10,8 @@ import (
 // Credential kinds.
 const (
 	CredPassword = "password" // Secret is a PHC string
+	CredTOTP     = "totp"     // Secret is the sealed seed of an authenticator app, Counter the last step that was accepted
+	CredRecovery = "recovery" // Secret is the hash of one recovery code; used when LastUsedAt is set
 )
 
 // Credential is something a user proves. Secret is a hash or sealed, by kind.

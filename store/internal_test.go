@@ -91,7 +91,7 @@ func TestColumnsMatchTags(t *testing.T) {
 func TestColumnsMatchSchema(t *testing.T) {
 	t.Parallel()
 	var text []byte
-	for _, name := range []string{"00001_init.sql", "00003_upstream.sql", "00004_mail.sql", "00005_privileges.sql", "00006_requests.sql", "00007_actas.sql", "00008_idle.sql", "00009_sms.sql"} {
+	for _, name := range []string{"00001_init.sql", "00003_upstream.sql", "00004_mail.sql", "00005_privileges.sql", "00006_requests.sql", "00007_actas.sql", "00008_idle.sql", "00009_sms.sql", "00012_factors.sql"} {
 		part, err := fs.ReadFile(migrationFiles, "migrations/"+name)
 		if err != nil {
 			t.Fatal(err)

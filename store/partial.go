@@ -13,18 +13,20 @@ type Partial struct {
 	UserID     string  `db:"user_id"`
 	Connector  string  `db:"connector"`
 	AMR        Strings `db:"amr"`
-	Owes       string  `db:"owes"` // "new_password"
+	Owes       string  `db:"owes"` // what comes next, in login's words
 	FlowHash   string  `db:"flow_hash"`
 	Remember   bool    `db:"remember"`
 	Tries      int64   `db:"tries"`
 	CreatedAt  Time    `db:"created_at"`
 	ExpiresAt  Time    `db:"expires_at"`
+	SessionID  string  `db:"session_id"` // the complete session that a second factor is to raise; "" = it becomes a new one
+	Data       string  `db:"data"`       // sealed: what the sign-in needs to go on
 }
 
-const partialColumns = "id, secret_hash, user_id, connector, amr, owes, flow_hash, remember, tries, created_at, expires_at"
+const partialColumns = "id, secret_hash, user_id, connector, amr, owes, flow_hash, remember, tries, created_at, expires_at, session_id, data"
 
 func (p *Partial) fields() []any {
-	return []any{&p.ID, &p.SecretHash, &p.UserID, &p.Connector, &p.AMR, &p.Owes, &p.FlowHash, &p.Remember, &p.Tries, &p.CreatedAt, &p.ExpiresAt}
+	return []any{&p.ID, &p.SecretHash, &p.UserID, &p.Connector, &p.AMR, &p.Owes, &p.FlowHash, &p.Remember, &p.Tries, &p.CreatedAt, &p.ExpiresAt, &p.SessionID, &p.Data}
 }
 
 var createPartial = `INSERT INTO partials (` + partialColumns + `) VALUES (` + marks(partialColumns) + `)`

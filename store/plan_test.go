@@ -60,6 +60,9 @@ func TestEveryLookupHasAnIndex(t *testing.T) {
 		"useOneTimesOf":  useOneTimesOf, "liveOneTimes": liveOneTimes, "proveEmail": proveEmail,
 		"eraseAssignmentsOf": eraseAssignmentsOf, "eraseAuthoritiesBy": eraseAuthoritiesBy, "eraseAuthoritiesTo": eraseAuthoritiesTo,
 		"useOf": useOf, "unusedSince": unusedSince, "holdUser": holdUser, "noteSent": noteSent, "deleteWarning": deleteWarning,
+		"factorsOf": factorsOf, "hasFactor": hasFactor, "useTOTP": useTOTP, "renameFactor": renameFactor, "deleteFactor": deleteFactor,
+		"deleteCodesOf": deleteCodesOf, "deleteFactorsOf": deleteFactorsOf, "deletePendingFor": deletePendingFor, "useRecoveryCode": useRecoveryCode,
+		"takePending": takePending,
 	}
 	for _, p := range purges(s.Now(), s.conf) {
 		queries["purge "+p.table+" "+p.over] = p.query()

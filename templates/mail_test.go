@@ -42,6 +42,11 @@ var mails = map[string]Mail{
 	"authority":            AuthorityMail{Who: "Bob\nBabbage", Where: "Ledger <b>", Until: time.Date(2026, time.April, 5, 14, 2, 0, 0, time.UTC), Path: "/account/authorities"},
 	"authority_everywhere": AuthorityMail{Who: "Bob Babbage", Until: time.Date(2026, time.April, 5, 14, 2, 0, 0, time.UTC), Path: "/account/authorities"},
 	"acted_for":            ActedForMail{Who: "Grace Hopper", At: time.Date(2026, time.March, 5, 14, 2, 0, 0, time.UTC), Reason: "Asked by telephone\n\nhttps://evil.example <b>"},
+	"factor_added":         FactorMail{What: FactorAdded, At: time.Date(2026, 3, 4, 5, 6, 0, 0, time.UTC), Path: "/account/security"},
+	"factor_removed":       FactorMail{What: FactorRemoved, At: time.Date(2026, 3, 4, 5, 6, 0, 0, time.UTC), Path: "/account/security"},
+	"factor_codes":         FactorMail{What: FactorCodes, At: time.Date(2026, 3, 4, 5, 6, 0, 0, time.UTC), Path: "/account/security"},
+	"factor_code_used":     FactorMail{What: FactorCodeUsed, Left: 1, At: time.Date(2026, 3, 4, 5, 6, 0, 0, time.UTC), Path: "/account/security"},
+	"factor_reset":         FactorMail{What: FactorReset, At: time.Date(2026, 3, 4, 5, 6, 0, 0, time.UTC), Path: "/account/security"},
 	"idle":                 IdleMail{Since: time.Date(2025, 3, 4, 5, 6, 0, 0, time.UTC), Due: time.Date(2026, 3, 4, 5, 6, 0, 0, time.UTC), SignInPath: "/login"},
 }
 

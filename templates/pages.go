@@ -20,6 +20,7 @@ func pages() []Page {
 		&PasswordPage{}, &EmailPage{}, &UndoPage{}, &ForgotPage{}, &ForgotSentPage{}, &ResetPage{}, &RegisterPage{}, &EmailCodePage{},
 		&AuthoritiesPage{}, &AuthorityPage{}, &ActingPage{},
 		&PhonePage{}, &PhoneCodePage{}, &PhoneProofPage{},
+		&FactorPage{}, &RecoveryPage{}, &EnrolPage{}, &CodesPage{}, &SecurityPage{},
 	}
 }
 
@@ -317,6 +318,8 @@ type AccountPage struct {
 	Done                  string // the key of what was done a moment ago, "" = nothing
 	// ConnectionsURL is the page of connected providers; "" = there are none to connect, and no such section.
 	ConnectionsURL string
+	// SecurityURL is the page of second factors; "" = there are none and may be none.
+	SecurityURL string
 	// AuthoritiesURL is the page of authorities; "" = acting for others is no matter here.
 	AuthoritiesURL string
 	PhoneURL       string // where the number is, "" = nowhere

@@ -297,6 +297,8 @@ type UserPage struct {
 	Edit                             bool
 	Explain                          bool
 	ActAs                            UserActing
+	ResetFactors, HasFactor          bool   // the reader may take the person's second factors; there are some
+	ResetReason                      string // as typed
 	Privilege, Reason, Until         string // as typed
 	Names                            []string
 }
@@ -315,8 +317,15 @@ func (p *UserPage) Inputs() []Input {
 	}
 }
 
+// ResetInput is the field of the form that takes second factors.
+func (p *UserPage) ResetInput() Input {
+	return p.input(Input{ID: "reset-reason", Name: "reset_reason", Type: "text", Value: p.ResetReason, Label: p.T("admin.give_reason")}, &p.FormErrors)
+}
+
 // Summary of what is wrong.
-func (p *UserPage) Summary() Summary { return p.summary("error-summary", &p.FormErrors, p.Inputs()) }
+func (p *UserPage) Summary() Summary {
+	return p.summary("error-summary", &p.FormErrors, append(p.Inputs(), p.ResetInput()))
+}
 
 // ExplainPage is /admin/explain. Its forms: GET with user, privilege, at; POST with token.
 type ExplainPage struct {

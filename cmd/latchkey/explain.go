@@ -211,6 +211,9 @@ func (a *app) printPreview(client string, p *server.Preview) error {
 	if len(p.Connectors) > 0 {
 		a.printf("\n%s takes these ways in: %s\n", client, strings.Join(p.Connectors, ", "))
 	}
+	if strings.HasPrefix(p.Owes, "second_factor") {
+		a.printf("\nThe person would show a second factor first, or add one.\n")
+	}
 	switch {
 	case p.Step == "login":
 		a.printf("\n%s does not take this way in, and would have the person sign in again.\n", client)

@@ -101,10 +101,20 @@ func (a *app) printUpstream(ctx context.Context, c *server.Console, client strin
 		"Registration", p.Policy.Registration, "Linking", p.Policy.Link, "Domains", domains, "Link rests on", strings.Join(p.Evidence, ", "),
 		"Taken over", strings.Join(filled, "; "), "Rules give", strings.Join(p.Rules.Matched, ", "), "  new", strings.Join(p.Rules.Given, ", "),
 		"  no longer", strings.Join(p.Rules.Ended, ", "), "  not, as it makes an administrator", strings.Join(p.Rules.Admin, ", "),
-		"  not, refused", strings.Join(p.Rules.Refused, ", "), "Before that", yes(p.Owes != "", "a new password"),
+		"  not, refused", strings.Join(p.Rules.Refused, ", "), "Before that", owedText(p.Owes),
 		"Session", yes(p.ACR != "", "by "+p.WayIn+", acr "+p.ACR+", amr "+strings.Join(p.AMR, " ")))
 	if p.Client == nil {
 		return nil
 	}
 	return a.printPreview(client, p.Client)
+}
+
+// owedText is what comes before a session, in words.
+func owedText(owes []string) string {
+	words := map[string]string{"factor": "the second factor", "new_password": "a new password", "enrolment": "a second factor is added"}
+	var out []string
+	for _, o := range owes {
+		out = append(out, words[o])
+	}
+	return strings.Join(out, ", then ")
 }

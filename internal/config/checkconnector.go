@@ -290,6 +290,7 @@ func (r *reader) checkClientConnectors(c *Client, path string) {
 	}
 	r.list(join(path, "connectors"), c.Connectors, exists)
 	r.optional(join(path, "registration"), c.Registration, "open", "approval", "invite", "closed")
+	r.optional(join(path, "require_acr"), c.RequireACR, "2", "phr", "phrh")
 	at := join(path, "default_connector")
 	switch {
 	case c.DefaultConnector == "":

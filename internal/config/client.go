@@ -86,6 +86,9 @@ type Client struct {
 	Registration string `yaml:"registration"`
 	// RequireEmail asks people who have no address for one before they go on, and proves it by a code in a mail. It needs mail.
 	RequireEmail bool `yaml:"require_email"`
+	// RequireACR is how well people must show who they are: 2 (two factors), phr (a passkey) or phrh (one in hardware); empty = as their account demands.
+	// Whoever can is asked for it, the others are refused.
+	RequireACR string `yaml:"require_acr"`
 	// AllowActAs takes people who act for others: tokens then speak of the person represented, and say in act who it really is.
 	AllowActAs bool `yaml:"allow_act_as"`
 	// AllowedCORSOrigins are the origins whose scripts may call the token and userinfo endpoints.

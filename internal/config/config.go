@@ -52,6 +52,8 @@ type Config struct {
 	Keys Keys `yaml:"keys"`
 	// Login is how people sign in.
 	Login Login `yaml:"login"`
+	// MFA is about second factors, whatever way somebody signs in.
+	MFA MFA `yaml:"mfa"`
 	// Connectors are the upstreams people may sign in through, in the order of their buttons.
 	Connectors []Connector `yaml:"connectors"`
 	// Twilio are the accounts that SMS are sent through.

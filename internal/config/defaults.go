@@ -31,6 +31,7 @@ func defaults() *Config {
 			MemoryKiB: 19456, Time: 2, Threads: 1, // OWASP's first choice
 			MinLength: 12,
 		}, Phone: defaultPhone()},
+		MFA:      MFA{AllowApp: true},
 		Mail:     Mail{TLS: MailSTARTTLS, Timeout: 30 * time.Second},
 		Accounts: Accounts{Idle: IdleAccounts{WarnBefore: 30 * day}},
 		Sessions: Sessions{Idle: 12 * time.Hour, Absolute: 7 * day, RememberIdle: 14 * day, RememberAbsolute: 30 * day},

@@ -24,6 +24,7 @@ func Actions() []Action {
 	list := []Action{
 		{Name: "users.view", Needs: []Permission{AccessUserInfo}},
 		{Name: "users.privileges", Needs: []Permission{AccessUserInfo, EditUserPrivilege}, Writes: true},
+		{Name: "users.reset_factors", Needs: []Permission{AccessUserInfo, ResetUserMFA}, Writes: true},
 		{Name: "users.act_as", Needs: []Permission{AccessUserInfo, ActAs}, Writes: true},
 		{Name: "users.authorities", Needs: []Permission{AccessUserInfo, EditSessions}, Writes: true},
 		{Name: "requests.view", Needs: []Permission{EditUserPrivilege}},

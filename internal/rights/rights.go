@@ -154,6 +154,12 @@ func namedInFile(cfg *config.Config, name string) (places []string) {
 			places = append(places, "actions."+n+".requires")
 		}
 	}
+	if slices.Contains(cfg.MFA.AllowedFor, name) {
+		places = append(places, "mfa.allowed_for")
+	}
+	if slices.Contains(cfg.MFA.RequiredFor, name) {
+		places = append(places, "mfa.required_for")
+	}
 	for _, k := range cfg.Connectors {
 		if slices.ContainsFunc(k.Privileges, func(r config.ClaimRule) bool { return r.Privilege == name }) {
 			places = append(places, "connectors."+k.ID+".privileges")

@@ -3,17 +3,24 @@ package server
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/latchkey-idp/latchkey/admin"
 	"github.com/latchkey-idp/latchkey/internal/config"
 	"github.com/latchkey-idp/latchkey/internal/rights"
+	"github.com/latchkey-idp/latchkey/login"
 	"github.com/latchkey-idp/latchkey/provider"
+	"github.com/latchkey-idp/latchkey/templates"
 )
 
 // openAdmin builds the pages of administration.
 func (s *Server) openAdmin(context.Context) (err error) {
 	s.admin, err = admin.New(admin.Config{
 		Store: s.store, Mux: s.mux, Guard: s.guard, Desk: &rights.Desk{Store: s.store, File: s.config}, Requests: s.requests, Logger: s.log,
+		ResetFactors: func(ctx context.Context, actor, userID, reason string) error {
+			_, err := login.ResetFactors(ctx, s.store, s.mailTexts(), actor, userID, reason)
+			return err
+		},
 		Confirmed: s.login.Confirmed, Label: s.login.Label, Preview: s.preview, PreviewClaims: s.previewClaims,
 		Connectors: s.connectorIDs, PastToken: s.pastToken,
 	})
@@ -45,7 +52,7 @@ func adminPreview(p *provider.Preview) *admin.Preview {
 	if p == nil {
 		return nil
 	}
-	return &admin.Preview{WayIn: p.WayIn, WaysIn: p.Connectors, Step: p.Step, Refused: p.Refused, Required: p.Required, Unmet: p.Unmet, Consent: p.Consent,
+	return &admin.Preview{WayIn: p.WayIn, WaysIn: p.Connectors, Step: p.Step, Factor: strings.HasPrefix(p.Owes, "second_factor"), Refused: p.Refused, Required: p.Required, Unmet: p.Unmet, Consent: p.Consent,
 		NewScopes: p.NewScopes, Scope: p.Scope, IDToken: p.IDToken, AccessToken: p.AccessToken, UserInfo: p.UserInfo, Introspection: p.Introspection}
 }
 
@@ -87,4 +94,12 @@ func (s *Server) pastToken(ctx context.Context, token string) (*admin.PastToken,
 		return nil, err
 	}
 	return &admin.PastToken{At: p.At, ClientID: p.ClientID, Person: p.Person}, nil
+}
+
+// mailTexts are the words of mails, nil where none is sent.
+func (s *Server) mailTexts() *templates.Set {
+	if s.codeKey() == nil {
+		return nil
+	}
+	return s.templates
 }

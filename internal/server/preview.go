@@ -90,11 +90,12 @@ func (c *Console) dryRunner(also string) (*login.DryRunner, error) {
 	if err != nil {
 		return nil, err
 	}
-	return login.NewDryRunner(login.DryRunConfig{Store: c.Store, Connectors: ups, NoPassword: !cfg.Login.Password.Enabled, Mail: cfg.Mail.On()})
+	return login.NewDryRunner(login.DryRunConfig{Store: c.Store, Connectors: ups, NoPassword: !cfg.Login.Password.Enabled, Mail: cfg.Mail.On(), Factors: factorPolicy(&cfg)})
 }
 
 func (c *Console) previewer(dry *login.DryRunner) *provider.Previewer {
-	return provider.NewPreviewer(provider.Config{Issuer: c.cfg.Issuer, Store: c.Store, Owes: dry.Owes, AccessLife: c.cfg.Tokens.AccessTTL, IDTokenLife: c.cfg.Tokens.IDTTL})
+	return provider.NewPreviewer(provider.Config{Issuer: c.cfg.Issuer, Store: c.Store, Owes: dry.Owes, LeastACR: dry.LeastACR, MostACR: dry.MostACR, FirstOwed: dry.FirstOwed,
+		AccessLife: c.cfg.Tokens.AccessTTL, IDTokenLife: c.cfg.Tokens.IDTTL})
 }
 
 // PreviewUpstream is Console.PreviewUpstream with what this server runs with: a connector that is switched off is none here.

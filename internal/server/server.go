@@ -182,7 +182,7 @@ func (s *Server) openPages(context.Context) (err error) {
 	s.mux, err = web.NewMux(web.Config{
 		Issuer: s.issuer, AllowedHosts: s.cfg.HTTP.AllowedHosts, Templates: s.templates, Logger: s.log, MaxBody: int64(s.cfg.Limits.MaxBody),
 		TrustedProxies: s.cfg.HTTP.TrustedProxies, HSTS: !insecure(s.cfg), CSRFKey: s.master.Derive("csrf"),
-		Session: s.sessions.Load, SignedIn: signedIn, SignIn: s.signIn, Allow: func(ctx context.Context, action string) error { return s.guard.Authorize(ctx, action) }, Acting: acting, Person: s.person, Binding: binding, Bind: bind,
+		Session: s.sessions.Load, SignedIn: signedIn, SignIn: s.signIn, Allow: s.allow, Acting: acting, Person: s.person, Binding: binding, Bind: bind,
 		Observe: s.metrics.observe, Panicked: s.metrics.panics.Inc,
 	})
 	return err
@@ -206,9 +206,9 @@ func (s *Server) build(context.Context) (err error) {
 		Observe: func(connector, result string) { s.metrics.answers.WithLabelValues(connector, result).Inc() },
 		Store:   s.store, Mux: s.mux, Sessions: s.sessions, Passwords: s.passwords, Limiter: limiter, Templates: s.templates, Logger: s.log, Now: s.now,
 		Phone:       s.phoneLogin(),
-		Administers: s.guard.Any,
-		MayActAs:    func(ctx context.Context) error { return s.guard.Authorize(ctx, "users.act_as") },
-		NoPassword:  !s.cfg.Login.Password.Enabled, EmailCode: s.cfg.Login.EmailCode.Enabled, Registration: s.cfg.Login.Registration, Domains: s.cfg.Login.Domains,
+		Administers: s.guard.Any, Factors: factorPolicy(s.cfg),
+		MayActAs:   func(ctx context.Context) error { return s.guard.Authorize(ctx, "users.act_as") },
+		NoPassword: !s.cfg.Login.Password.Enabled, EmailCode: s.cfg.Login.EmailCode.Enabled, Registration: s.cfg.Login.Registration, Domains: s.cfg.Login.Domains,
 		Done: func(w http.ResponseWriter, r *http.Request, flow string) error {
 			return s.provider.Continue(w, r, flow)
 		},
@@ -228,10 +228,11 @@ func (s *Server) build(context.Context) (err error) {
 		// Every grant of a way in that is gone ends with it.
 		ConnectorEnabled: s.login.ConnectorEnabled,
 		Owes:             s.login.Owes,
-		UpstreamSignOut:  s.login.UpstreamSignOut,
-		Debug:            debugged(s.cfg),
-		Observe:          s.metrics.engine,
-		CodeLife:         t.CodeTTL, AccessLife: t.AccessTTL, IDTokenLife: t.IDTTL,
+		LeastACR:         s.login.LeastACR, MostACR: s.login.MostACR, FirstOwed: s.login.FirstOwed,
+		UpstreamSignOut: s.login.UpstreamSignOut,
+		Debug:           debugged(s.cfg),
+		Observe:         s.metrics.engine,
+		CodeLife:        t.CodeTTL, AccessLife: t.AccessTTL, IDTokenLife: t.IDTTL,
 		RefreshIdle: t.RefreshIdle, RefreshAbsolute: t.RefreshAbsolute, RefreshGrace: grace,
 	})
 	return err
@@ -358,6 +359,19 @@ func debugged(c *config.Config) func(action string) bool {
 		return nil
 	}
 	return func(action string) bool { return slices.Contains(c.DebugPermissions, action) }
+}
+
+// allow is the rule of pages of administration: what the person may do, and that they showed as much as their account demands.
+func (s *Server) allow(ctx context.Context, action string) error {
+	if err := s.guard.Authorize(ctx, action); err != nil {
+		return err
+	}
+	return s.login.Assured(ctx)
+}
+
+// factorPolicy is the configuration's block mfa in login's words.
+func factorPolicy(c *config.Config) login.FactorPolicy {
+	return login.FactorPolicy{App: c.MFA.AllowApp, AllowedFor: c.MFA.AllowedFor, RequiredFor: c.MFA.RequiredFor, Administrators: c.AdministratorsNeedMFA(), AppName: c.AppName}
 }
 
 func signedIn(ctx context.Context) bool {

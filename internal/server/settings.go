@@ -47,7 +47,7 @@ func fileClients(c *config.Config) []fileClient {
 			DebugPermissions: k.DebugPermissions,
 			PrivilegesFormat: k.PrivilegesFormat, PrivilegesStrip: k.PrivilegesStrip,
 			Connectors: k.Connectors, DefaultConnector: k.DefaultConnector, Registration: k.Registration, RequireEmail: k.RequireEmail,
-			AllowActAs: k.AllowActAs,
+			AllowActAs: k.AllowActAs, RequireACR: k.RequireACR,
 		}}
 		if s := k.Secret.Reveal(); s != "" {
 			f.secretHash = hashSecret(s)

@@ -218,6 +218,7 @@ func StartBubble(t testing.TB, o Options) *IDP {
 	cfg.Issuer = "https://idp.test"
 	cfg.Environment = config.Production
 	cfg.HTTP.Management.Listen = ""
+	cfg.MFA.Administrators = config.MFAOffered // tests of second factors ask for them; to all others administrators are as in development
 	if o.Config != nil {
 		o.Config(cfg)
 	}

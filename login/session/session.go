@@ -213,6 +213,7 @@ type Proof struct {
 	Connector string   // "password"
 	AMR       []string // RFC 8176
 	Remember  bool
+	Data      string // sealed; of a half-finished sign-in: what it needs to go on
 }
 
 // Start makes a session after a complete sign-in: always a new id; the old one (if any) ends. It joins the transaction of r's
@@ -327,6 +328,15 @@ func ACR(amr []string) string {
 		return "2"
 	}
 	return "1"
+}
+
+// ACRValues is the ladder, lowest first: who reached one reached those before it.
+var ACRValues = []string{"1", "2", "phr", "phrh"}
+
+// Reaches says whether a sign-in with the acr have is as good as one with want. An acr that is not on the ladder reaches nothing and is not reached.
+func Reaches(have, want string) bool {
+	h, w := slices.Index(ACRValues, have), slices.Index(ACRValues, want)
+	return w >= 0 && h >= w
 }
 
 func newID() string { return strings.ToLower(rand.Text()) }

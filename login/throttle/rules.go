@@ -86,6 +86,20 @@ func messageFrom(sent int64) time.Duration {
 	return min(time.Second<<min(sent-50, 20), time.Hour)
 }
 
+// factorWindow and factorMost: ten tries at a person's second factors an hour, whichever factors and from wherever (security.md F10). Only who has shown
+// the first factor can use them up.
+const (
+	factorWindow = time.Hour
+	factorMost   = 10
+)
+
+func factorTries(n int64) time.Duration {
+	if n < factorMost {
+		return 0
+	}
+	return factorWindow
+}
+
 // askWindow and askMost: ten requests of one person, then none for a day. Each is a mail to several people.
 const (
 	askWindow = 24 * time.Hour

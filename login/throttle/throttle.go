@@ -101,6 +101,19 @@ func (l *Limiter) Ask(ctx context.Context, userID string) (wait time.Duration, e
 	return l.take(ctx, []rule{{l.mac("ask", userID), askWindow, true, asked}})
 }
 
+// Factor says whether somebody may try one of a person's second factors. As with Check, wait 0 means that the try is counted; FactorShown gives it back.
+func (l *Limiter) Factor(ctx context.Context, userID string) (wait time.Duration, err error) {
+	return l.take(ctx, []rule{{l.mac("factor", userID), factorWindow, true, factorTries}})
+}
+
+// FactorShown forgets the tries at a person's second factors: one was right.
+func (l *Limiter) FactorShown(ctx context.Context, userID string) error {
+	if err := l.store.ClearThrottle(ctx, l.mac("factor", userID)); err != nil {
+		return fmt.Errorf("throttle: %w", err)
+	}
+	return nil
+}
+
 // take asks every counter, and counts.
 func (l *Limiter) take(ctx context.Context, rules []rule) (wait time.Duration, err error) {
 	names := make([]string, len(rules))

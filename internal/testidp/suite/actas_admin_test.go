@@ -533,6 +533,7 @@ func TestActAs_AdminBrowser(t *testing.T) {
 			c.open(personPage(idp, ada), "user-act")
 			look("admin-user-acting")
 			c.click("end-"+given, "admin-done")
+			c.open(personPage(idp, ada), "user-act") // without what was done, so that the next click is waited for
 			c.click("end-"+taken, "admin-done")
 			look("admin-user-ended")
 			c.fill("act-reason", "Asked by telephone")

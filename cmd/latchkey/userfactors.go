@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey-idp/latchkey/internal/server"
+	"github.com/latchkey-idp/latchkey/store"
+)
+
+func (a *app) userResetFactors() *cobra.Command {
+	var reason string
+	cmd := &cobra.Command{
+		Use: "reset-factors USER --reason TEXT", Short: "Take the second factors of somebody who lost them",
+		Long: `Remove all second factors and recovery codes of a person, and end their sessions and tokens. They are told by mail, which leaves through the server.
+Where a second factor is required they add one at their next sign-in: make sure that it is them who ask.`,
+		Args: args("USER"),
+		RunE: a.console(func(ctx context.Context, c *server.Console, args []string) error {
+			u, err := findUser(ctx, c, args[0])
+			if err != nil {
+				return err
+			}
+			n, err := c.ResetFactors(ctx, actor, u.ID, reason)
+			var field *store.FieldError
+			switch {
+			case errors.As(err, &field):
+				return errors.New("--reason must say why, in one line of at most 200 characters")
+			case errors.Is(err, store.ErrNotFound):
+				return fmt.Errorf("%s has no second factor", u.Name())
+			case err != nil:
+				return err
+			}
+			a.printf("%s has no second factor any more (%d removed), and is signed out everywhere.\n", u.Name(), n)
+			return nil
+		}),
+	}
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for the audit log (required)")
+	return cmd
+}

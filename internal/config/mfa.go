@@ -1,0 +1,49 @@
+package config
+
+import "github.com/latchkey-idp/latchkey/internal/privilege"
+
+// MFA is about second factors. Whoever has one is asked for it at every sign-in, by whatever way.
+type MFA struct {
+	// AllowApp lets people add an authenticator app (TOTP). Where it is off, those who have one keep it.
+	AllowApp bool `yaml:"allow_app"`
+	// AllowedFor are the privileges of which somebody must hold one to add a factor; empty = everybody. Whoever must have one may.
+	AllowedFor []string `yaml:"allowed_for"`
+	// RequiredFor are privileges: whoever holds one has a second factor, or adds it before the next sign-in is complete.
+	RequiredFor []string `yaml:"required_for"`
+	// Administrators is required or offered, for people with power over others' accounts; empty = required in production.
+	Administrators string `yaml:"administrators"`
+}
+
+// Values of mfa.administrators.
+const (
+	MFARequired = "required"
+	MFAOffered  = "offered"
+)
+
+// AdministratorsNeedMFA says whether people with power over others' accounts must have a second factor.
+func (c *Config) AdministratorsNeedMFA() bool {
+	if c.MFA.Administrators == "" {
+		return c.Environment == Production
+	}
+	return c.MFA.Administrators == MFARequired
+}
+
+func (r *reader) checkMFA(exists func(path, name string) bool) {
+	m := &r.cfg.MFA
+	at := func(key string) string { return join("mfa", key) }
+	r.list(at("allowed_for"), m.AllowedFor, func(p, n string) { exists(p, n) })
+	r.list(at("required_for"), m.RequiredFor, func(p, n string) {
+		if exists(p, n) && n == privilege.Cron {
+			r.problem(p, "is for programs, which show no second factor")
+		}
+	})
+	if m.Administrators != "" {
+		r.choice(at("administrators"), m.Administrators, MFARequired, MFAOffered)
+	}
+	if !m.AllowApp && (len(m.RequiredFor) > 0 || r.cfg.AdministratorsNeedMFA()) {
+		r.problem(at("allow_app"), "is false, so nobody can add a second factor; but one is required (required_for, administrators)")
+	}
+	if !r.cfg.AdministratorsNeedMFA() && r.production() {
+		r.warn(at("administrators"), "lets people with power over others' accounts sign in without a second factor")
+	}
+}

@@ -1,0 +1,235 @@
+package login
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/latchkey-idp/latchkey/internal/web"
+	"github.com/latchkey-idp/latchkey/login/session"
+	"github.com/latchkey-idp/latchkey/store"
+	"github.com/latchkey-idp/latchkey/templates"
+)
+
+const (
+	securityPath = "/account/security"
+	appPath      = securityPath + "/totp"
+	codesPath    = securityPath + "/recovery-codes"
+)
+
+func (l *Login) mountSecurity(mux *web.Mux) {
+	mux.Page("GET "+securityPath, web.SignedIn, l.security)
+	mux.Page("GET "+appPath, web.SignedIn, l.withRecent(l.showAddApp))
+	mux.Page("POST "+appPath, web.SignedIn, l.withRecent(l.addApp))
+	mux.Page("POST "+codesPath, web.SignedIn, l.withRecent(l.renewCodes))
+	mux.Page("POST "+securityPath+"/{id}/rename", web.SignedIn, l.withRecent(l.renameFactor))
+	mux.Page("POST "+securityPath+"/{id}/remove", web.SignedIn, l.withRecent(l.removeFactor))
+}
+
+// withRecent lets through who showed a moment ago who they are, with the factor that guards the account where there is one (R66, security.md C11, F18).
+func (l *Login) withRecent(then func(http.ResponseWriter, *http.Request, *session.Session) error) web.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		current, ok := session.Current(r.Context())
+		if !ok {
+			return web.SeeOther(w, r, signInPath)
+		}
+		if ok, err := l.Confirmed(w, r, securityPath); err != nil || !ok {
+			return err
+		}
+		return then(w, r, current)
+	}
+}
+
+// hasSecurity says whether the page has anything for a person: factors to see, or to add.
+func (l *Login) hasSecurity(ctx context.Context, u *store.Live) (bool, error) {
+	if may, err := l.mayAddFactor(ctx, u); err != nil || may {
+		return may, err
+	}
+	return l.store.HasFactor(ctx, u.User.ID)
+}
+
+// security is GET /account/security: the second factors of the account.
+func (l *Login) security(w http.ResponseWriter, r *http.Request) error {
+	current, ok := session.Current(r.Context())
+	if !ok {
+		return web.SeeOther(w, r, signInPath)
+	}
+	page, err := l.securityPage(w, r, current)
+	if err != nil {
+		return wrap("second factors", err)
+	}
+	if !page.Recent {
+		l.sessions.KeepPlace(w, securityPath)
+	}
+	return l.mux.Render(w, r, http.StatusOK, page)
+}
+
+func (l *Login) securityPage(w http.ResponseWriter, r *http.Request, current *session.Session) (*templates.SecurityPage, error) {
+	ctx, u := r.Context(), &current.Live.User
+	page := &templates.SecurityPage{Base: l.mux.Base(w, r), ReauthURL: reauthURL}
+	f, err := l.store.Factors(ctx, u.ID)
+	if err != nil {
+		return nil, err
+	}
+	if page.Recent, err = l.isRecent(ctx, current); err != nil {
+		return nil, err
+	}
+	if page.MayAdd, err = l.mayAddFactor(ctx, current.Live); err != nil {
+		return nil, err
+	}
+	page.MayAdd = page.MayAdd && len(f.List) < store.MaxFactors
+	if page.Required, err = l.mustHaveFactor(ctx, current.Live); err != nil {
+		return nil, err
+	}
+	for _, c := range f.List {
+		page.Factors = append(page.Factors, templates.FactorLine{
+			ID: c.ID, Kind: c.Kind, Name: c.Label, Since: when(&page.Base, u, c.CreatedAt), LastUsed: when(&page.Base, u, c.LastUsedAt),
+			Kept: page.Required && len(f.List) == 1,
+		})
+	}
+	page.CodesLeft = f.CodesLeft()
+	return page, nil
+}
+
+// securityFailed shows the page again with what went wrong.
+func (l *Login) securityFailed(w http.ResponseWriter, r *http.Request, current *session.Session, status int, e templates.FormErrors) error {
+	page, err := l.securityPage(w, r, current)
+	if err != nil {
+		return wrap("second factors", err)
+	}
+	page.FormErrors = e
+	return l.mux.Render(w, r, status, page)
+}
+
+// mayAdd is an error for people who may not add a factor.
+func (l *Login) mayAdd(ctx context.Context, current *session.Session) error {
+	may, err := l.mayAddFactor(ctx, current.Live)
+	if err != nil {
+		return wrap("second factors", err)
+	}
+	if !may {
+		return &web.Error{Status: http.StatusForbidden, Key: "error.factor_unavailable", Code: "factor_unavailable", RestartURL: securityPath}
+	}
+	return nil
+}
+
+func (l *Login) appPage(w http.ResponseWriter, r *http.Request) *templates.EnrolPage {
+	return &templates.EnrolPage{Base: l.mux.Base(w, r), Action: appPath, CancelURL: securityPath}
+}
+
+// showAddApp is GET /account/security/totp.
+func (l *Login) showAddApp(w http.ResponseWriter, r *http.Request, current *session.Session) error {
+	if err := l.mayAdd(r.Context(), current); err != nil {
+		return err
+	}
+	page := l.appPage(w, r)
+	if _, err := l.fillEnrolment(r.Context(), page, current.ID, &current.Live.User); err != nil {
+		return wrap("enrolment", err)
+	}
+	return l.mux.Render(w, r, http.StatusOK, page)
+}
+
+// addApp is POST /account/security/totp. A session of one factor has shown two then, so it is raised.
+func (l *Login) addApp(w http.ResponseWriter, r *http.Request, current *session.Session) error {
+	if err := l.mayAdd(r.Context(), current); err != nil {
+		return err
+	}
+	page, in := l.appPage(w, r), readEnrolment(r)
+	seed, err := l.fillEnrolment(r.Context(), page, current.ID, &current.Live.User)
+	if err != nil {
+		return wrap("enrolment", err)
+	}
+	again := func(e templates.FormErrors) error {
+		page.FormErrors, page.Name = e, in.name
+		return l.mux.Render(w, r, http.StatusUnprocessableEntity, page)
+	}
+	if fields := in.fields(); len(fields) > 0 {
+		return again(templates.FormErrors{Fields: fields})
+	}
+	step, right, err := matchTOTP(seed, in.code, l.now())
+	switch {
+	case err != nil:
+		return wrap("enrolment", err)
+	case !right:
+		return again(templates.FormErrors{Fields: map[string]string{"code": "mfa.error_enrol"}})
+	}
+	var codes []string
+	err = l.store.Tx(r.Context(), func(ctx context.Context) error {
+		if codes, err = l.addTOTP(ctx, current.ID, current.UserID, seed, in.name, step, current.ACR == "1"); err != nil || current.ACR != "1" {
+			return err
+		}
+		r := r.WithContext(ctx)
+		partial, err := l.sessions.StartStepUp(w, r, current, owesEnrolment, "")
+		if err != nil {
+			return err
+		}
+		_, err = l.sessions.Complete(w, r, partial, amrFactor)
+		return err
+	})
+	switch {
+	case errors.Is(err, store.ErrTooMany), errors.Is(err, store.ErrUsed), errors.Is(err, store.ErrConflict), isBadRequest(err): // the same form, sent twice: the page shows what is
+		return web.SeeOther(w, r, securityPath)
+	case err != nil:
+		return wrap("enrolment", err)
+	case len(codes) == 0:
+		return web.SeeOther(w, r, securityPath)
+	}
+	return l.mux.Render(w, r, http.StatusOK, l.codesPage(w, r, codes, securityPath))
+}
+
+// renewCodes is POST /account/security/recovery-codes: a new set, and the old one is worth nothing.
+func (l *Login) renewCodes(w http.ResponseWriter, r *http.Request, current *session.Session) error {
+	has, err := l.store.HasFactor(r.Context(), current.UserID)
+	if err != nil {
+		return wrap("recovery codes", err)
+	}
+	if !has { // nothing that they could stand in for
+		return web.SeeOther(w, r, securityPath)
+	}
+	codes, hashes := newRecoveryCodes(current.UserID)
+	err = l.store.Tx(r.Context(), func(ctx context.Context) error {
+		if err := l.store.SetRecoveryCodes(ctx, current.UserID, hashes); err != nil {
+			return err
+		}
+		return l.factorNotice(ctx, current.UserID, templates.FactorMail{What: templates.FactorCodes})
+	})
+	if err != nil {
+		return wrap("recovery codes", err)
+	}
+	return l.mux.Render(w, r, http.StatusOK, l.codesPage(w, r, codes, securityPath))
+}
+
+// renameFactor is POST /account/security/{id}/rename. One that is gone, or not theirs, is answered in the same way (security.md G6).
+func (l *Login) renameFactor(w http.ResponseWriter, r *http.Request, current *session.Session) error {
+	name := strings.TrimSpace(r.PostFormValue("name"))
+	if !factorName(name) {
+		return l.securityFailed(w, r, current, http.StatusUnprocessableEntity, templates.FormErrors{Form: "mfa.error_name"})
+	}
+	err := l.store.RenameFactor(r.Context(), current.UserID, r.PathValue("id"), name)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return wrap("name of a second factor", err)
+	}
+	return web.SeeOther(w, r, securityPath)
+}
+
+// removeFactor is POST /account/security/{id}/remove. The last one stays while one is required.
+func (l *Login) removeFactor(w http.ResponseWriter, r *http.Request, current *session.Session) error {
+	must, err := l.mustHaveFactor(r.Context(), current.Live)
+	if err != nil {
+		return wrap("second factors", err)
+	}
+	err = l.store.Tx(r.Context(), func(ctx context.Context) error {
+		if err := l.store.RemoveFactor(ctx, current.UserID, r.PathValue("id"), must); err != nil {
+			return err
+		}
+		return l.factorNotice(ctx, current.UserID, templates.FactorMail{What: templates.FactorRemoved})
+	})
+	switch {
+	case errors.Is(err, store.ErrLastFactor):
+		return l.securityFailed(w, r, current, http.StatusConflict, templates.FormErrors{Form: "security.error_last"})
+	case err != nil && !errors.Is(err, store.ErrNotFound): // gone in another tab, or never theirs: the page shows what is
+		return wrap("end of a second factor", err)
+	}
+	return web.SeeOther(w, r, securityPath)
+}
