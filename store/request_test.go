@@ -345,6 +345,29 @@ func TestOpenRequests_Pages(t *testing.T) {
 	})
 }
 
+// TestSec_CountOfRequestsIsBounded: strangers who ask for much do not make every page of an administrator slow, who may decide nothing of it.
+func TestSec_CountOfRequestsIsBounded(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		ctx := t.Context()
+		askable(t, s, "helper")
+		definePrivileges(t, s, "lead: helper")
+		must(t, s.SetPowers(ctx, "cli", map[string][]string{"lead": {"edit_user_privileges"}}))
+		must(t, s.SetDelegations(ctx, "cli", []store.DelegationRule{{Holder: "lead", Confer: []string{"helper"}, People: []any{"customer"}}}))
+		lead := user(t, s, "lead")
+		for range 220 {
+			asks(t, s, user(t, s), "helper") // none of them is a customer
+		}
+		before := s.Counts().Reads
+		n, err := s.CountOpenRequests(ctx, lead.ID, 99)
+		must(t, err)
+		equal(t, n, 0, "requests")
+		if reads := s.Counts().Reads - before; reads > 210 {
+			t.Errorf("%d reads for a number in a menu", reads)
+		}
+	})
+}
+
 // TestRequestsEndWithTheirCause: a disabled or erased person's, and those for what is deleted; and what is over goes with the events of its time.
 func TestRequestsEndWithTheirCause(t *testing.T) {
 	t.Parallel()
