@@ -15,7 +15,7 @@ func factorSamples(base, signedIn func() Base, app App, when string) []sample {
 			FormErrors: FormErrors{Fields: map[string]string{"code": "mfa.error_enrol", "name": "mfa.error_name"}}}, []string{"mfa-form", "error-summary", "mfa-code-error", "mfa-name-error"}},
 		{"factor_codes", &CodesPage{Base: signedIn(), Codes: []string{"aaaa-bbbb-cccc-dddd", "eeee-ffff-gggg-hhhh"}, Service: "Latchkey", NextURL: "/account/security"}, []string{"mfa-codes-title", "mfa-codes", "mfa-codes-download", "mfa-codes-next"}},
 		{"security", &SecurityPage{Base: signedIn(), Recent: true, MayAdd: true, CodesLeft: 9, Factors: []FactorLine{{ID: "one", Kind: "totp", Name: "Phone", Since: when, LastUsed: when}, {ID: "two", Kind: "totp", Since: when}}}, []string{"security-title", "security-back", "security-factors", "security-add-app", "security-codes", "security-codes-renew", "name-one", "name-two"}},
-		{"security_kept", &SecurityPage{Base: signedIn(), Recent: true, Required: true, CodesLeft: 1, Factors: []FactorLine{{ID: "one", Kind: "totp", Since: when, Kept: true}}, FormErrors: FormErrors{Form: "security.error_last"}}, []string{"security-required", "error-summary"}},
+		{"security_kept_wrong", &SecurityPage{Base: signedIn(), Recent: true, Required: true, CodesLeft: 1, Factors: []FactorLine{{ID: "one", Kind: "totp", Since: when, Kept: true}}, FormErrors: FormErrors{Form: "security.error_last"}}, []string{"security-required", "error-summary"}},
 		{"security_old", &SecurityPage{Base: signedIn(), MayAdd: true, ReauthURL: "/login?reauth=1"}, []string{"security-title", "security-old", "security-reauth"}},
 	}
 }

@@ -65,27 +65,46 @@ type Set struct {
 
 // New parses every file once. It fails when a file has no struct, a struct no file, a template an error, or the accent is
 // no colour.
-func New(o Options) (*Set, error) { return build(embedded, o) }
+func New(o Options) (*Set, error) {
+	made.Lock()
+	defer made.Unlock()
+	s, err := build(embedded, o, made.of[o.Pseudo])
+	if err == nil {
+		made.of[o.Pseudo] = s
+	}
+	return s, err
+}
 
-func build(files fs.FS, o Options) (*Set, error) {
+// made are Sets of the embedded files. What they parsed depends on no option but Pseudo and is never changed, so later ones share it: a reload keeps no
+// second copy of all pages.
+var made = struct {
+	sync.Mutex
+	of map[bool]*Set
+}{of: map[bool]*Set{}}
+
+// build makes a Set; like is one of the same files and the same Pseudo, whose parts it shares, nil = there is none.
+func build(files fs.FS, o Options, like *Set) (*Set, error) {
 	if o.AppName == "" {
 		o.AppName = "Latchkey"
-	}
-	texts, err := newCatalogue(files, o.Pseudo)
-	if err != nil {
-		return nil, fmt.Errorf("templates: %w", err)
 	}
 	assets, err := newAssets(files, o.Accent)
 	if err != nil {
 		return nil, fmt.Errorf("templates: %w", err)
 	}
-	s := &Set{options: o, pages: map[string]*template.Template{}, texts: texts, assets: assets}
-	if s.mail, err = template.ParseFS(files, "mail/mail.html"); err != nil {
-		return nil, fmt.Errorf("templates: %w", err)
-	}
+	s := &Set{options: o, pages: map[string]*template.Template{}, assets: assets}
 	s.buffers.New = func() any { return new(bytes.Buffer) }
-	if err := s.parse(files); err != nil {
-		return nil, fmt.Errorf("templates: %w", err)
+	if like != nil {
+		s.pages, s.texts, s.mail = like.pages, like.texts, like.mail
+	} else {
+		if s.texts, err = newCatalogue(files, o.Pseudo); err != nil {
+			return nil, fmt.Errorf("templates: %w", err)
+		}
+		if s.mail, err = template.ParseFS(files, "mail/mail.html"); err != nil {
+			return nil, fmt.Errorf("templates: %w", err)
+		}
+		if err := s.parse(files); err != nil {
+			return nil, fmt.Errorf("templates: %w", err)
+		}
 	}
 	if err := s.renderFatal(); err != nil {
 		return nil, fmt.Errorf("templates: %w", err)

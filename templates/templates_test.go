@@ -134,7 +134,7 @@ func TestNewComparesFilesWithTypes(t *testing.T) {
 			t.Parallel()
 			m := copyFiles()
 			test.change(m)
-			_, err := build(m, Options{})
+			_, err := build(m, Options{}, nil)
 			switch {
 			case test.want == "" && err != nil:
 				t.Fatal(err)
