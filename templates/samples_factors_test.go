@@ -7,7 +7,7 @@ func factorSamples(base, signedIn func() Base, app App, when string) []sample {
 	return []sample{
 		{"factor", &FactorPage{Base: base(), Action: "/mfa?flow=f", App: &app, RecoveryURL: "/mfa/recovery?flow=f", CancelURL: "/login?choose=1&flow=f"}, []string{"mfa-title", "mfa-form", "mfa-code", "mfa-submit", "mfa-use-recovery", "mfa-cancel"}},
 		{"factor_wrong", &FactorPage{Base: base(), Action: "/mfa", CancelURL: "/login?choose=1", FormErrors: wrong}, []string{"mfa-form", "error-summary", "mfa-code-error"}},
-		{"factor_wait", &FactorPage{Base: base(), Action: "/mfa", CancelURL: "/login?choose=1", FormErrors: FormErrors{Form: "mfa.error_wait", Args: map[string]any{"Minutes": 60}}}, []string{"mfa-form", "error-summary"}},
+		{"factor_wait_wrong", &FactorPage{Base: base(), Action: "/mfa", CancelURL: "/login?choose=1", FormErrors: FormErrors{Form: "mfa.error_wait", Args: map[string]any{"Minutes": 60}}}, []string{"mfa-form", "error-summary"}},
 		{"factor_recovery", &RecoveryPage{Base: base(), Action: "/mfa/recovery", BackURL: "/mfa"}, []string{"mfa-recovery-title", "mfa-recovery-form", "mfa-recovery-code", "mfa-recovery-submit", "mfa-back"}},
 		{"factor_recovery_wrong", &RecoveryPage{Base: base(), Action: "/mfa/recovery", BackURL: "/mfa", FormErrors: wrong}, []string{"mfa-recovery-form", "error-summary", "mfa-recovery-code-error"}},
 		{"factor_enrol", &EnrolPage{Base: base(), Action: "/mfa/enrol", App: &app, Required: true, URL: uri, QR: "M4 4h7v1h-7z", QRSide: 29, Key: "GEZD GNBV GY3T QOJQ", CancelURL: "/login?choose=1"}, []string{"mfa-enrol-title", "mfa-qr", "mfa-key", "mfa-open", "mfa-form", "mfa-code", "mfa-name", "mfa-submit", "mfa-cancel"}},
