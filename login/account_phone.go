@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/latchkey-idp/latchkey/internal/phone"
 	"github.com/latchkey-idp/latchkey/internal/web"
@@ -57,7 +58,7 @@ func (l *Login) accountPhonePage(w http.ResponseWriter, r *http.Request, current
 		return nil, err
 	}
 	page.Current, page.Proven = phone.Pretty(u.Phone), when(&page.Base, u, proven.ProvenAt)
-	ways, err := l.store.WaysIn(ctx, u.ID, l.upstreamNames())
+	ways, err := l.store.WaysIn(ctx, u.ID, slices.DeleteFunc(l.WaysIn(), func(way string) bool { return way == store.WayPhone }))
 	if err != nil {
 		return nil, err
 	}
@@ -233,7 +234,7 @@ func (l *Login) removePhone(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		// The row above is locked: of two who take two ways in away, the second sees what the first left.
-		ways, err := l.store.WaysIn(ctx, current.UserID, l.upstreamNames())
+		ways, err := l.store.WaysIn(ctx, current.UserID, l.WaysIn())
 		if err != nil {
 			return err
 		}

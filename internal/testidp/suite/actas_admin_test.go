@@ -131,7 +131,7 @@ func TestSec_C11_ActAsAsksForASignIn(t *testing.T) {
 			time.Sleep(6 * time.Minute)
 			before := idp.Store.Counts().Writes
 			page = send(page).Want(200, "login-title")
-			if n := idp.Store.Counts().Writes - before; n > 1 { // that the session is in use is noted
+			if n := idp.Store.Counts().Writes - before; n > 2 { // that the session is in use is noted, and the snapshot of definitions may be stored just then
 				t.Errorf("%s: wrote %d times", what, n)
 			}
 			page = b.SignIn(page, grace).Want(200, "user-act")
