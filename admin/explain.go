@@ -112,7 +112,7 @@ func (a *Admin) not(ctx context.Context, words *words, held *explain.Person, nam
 	out.Unknown = !n.Defined
 	out.Through = n.Through
 	for _, y := range n.Lapsed {
-		text, err := words.why(y)
+		text, err := words.Why(y)
 		if err != nil {
 			return nil, err
 		}

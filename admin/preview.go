@@ -277,7 +277,7 @@ func (j *journey) names(list []string) string {
 	out := make([]string, len(list))
 	for i, n := range list {
 		out[i] = n
-		if l := j.words.label(n); l != n {
+		if l := j.words.Label(n); l != n {
 			out[i] = l + " (" + n + ")"
 		}
 	}

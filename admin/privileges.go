@@ -199,26 +199,6 @@ func labelled(labels map[string]string, names []string) (out []templates.Privile
 	return out
 }
 
-// labels are the names of privileges and user types for people, in their language.
-func (a *Admin) labels(ctx context.Context, lang string) (map[string]string, error) {
-	rows, err := a.store.Privileges(ctx)
-	if err != nil {
-		return nil, err
-	}
-	labels := make(map[string]string, len(rows))
-	for _, p := range rows {
-		labels[p.Name], _ = p.In(lang)
-	}
-	m, err := a.store.Model(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for i := range m.Types {
-		labels[privilege.TypeNode(m.Types[i].Value)] = m.Types[i].In(lang)
-	}
-	return labels, nil
-}
-
 // privilege is GET /admin/privileges/{name}.
 func (a *Admin) privilege(w http.ResponseWriter, r *http.Request) error {
 	return a.renderPrivilege(w, r, http.StatusOK, nil)
@@ -240,7 +220,7 @@ func (a *Admin) renderPrivilege(w http.ResponseWriter, r *http.Request, status i
 	p := &templates.PrivilegePage{Admin: base, PrivilegeName: templates.PrivilegeName{Name: name, Label: label}, Description: description, Source: d.Source,
 		Client: d.ClientID, Permissions: d.Permissions, UserTypes: d.UserTypes, Required: d.Required, Visible: d.Visible, Delegations: d.Delegations,
 		Assigned: d.Holders, InEffect: d.InEffect, Blocking: d.Blocking, Requestable: d.Requestable, Declared: a.desk.Declared(name, d.Source)}
-	labels, err := a.labels(ctx, base.Lang)
+	labels, err := a.store.LabelsIn(ctx, base.Lang)
 	if err != nil {
 		return err
 	}

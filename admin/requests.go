@@ -67,7 +67,7 @@ func (a *Admin) renderRequests(w http.ResponseWriter, r *http.Request, status in
 		held := m.Effective(l, store.At(a.store.Clock()))
 		for _, n := range m.Graph.Closure(q.Privilege) {
 			if n != q.Privilege && !privilege.HasAny(held, n) {
-				line.Gains = append(line.Gains, words.label(n))
+				line.Gains = append(line.Gains, words.Label(n))
 			}
 		}
 		p.List = append(p.List, line)

@@ -43,7 +43,7 @@ func (a *Admin) users(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	labels, err := a.labels(r.Context(), base.Lang)
+	labels, err := a.store.LabelsIn(r.Context(), base.Lang)
 	if err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func (a *Admin) renderUser(w http.ResponseWriter, r *http.Request, status int, c
 		given[g.Privilege] = true
 		if over := !g.Until.IsZero() && !now.Before(g.Until.Time); over || now.Before(g.From.Time) {
 			line := templates.HeldLine{PrivilegeName: words.name(g.Privilege), Take: p.Edit && !p.Self && !over}
-			text, err := words.source(explain.SourceOf(g))
+			text, err := words.Source(explain.SourceOf(g))
 			if err != nil {
 				return err
 			}

@@ -1,6 +1,7 @@
 package login
 
 import (
+	"cmp"
 	"net/http"
 
 	"github.com/latchkey-idp/latchkey/internal/web"
@@ -28,12 +29,12 @@ func (l *Login) account(w http.ResponseWriter, r *http.Request) error {
 		page.UserType, page.ReadOnly = t.In(page.Lang), t.ReadOnly
 	}
 	page.LastLogin = when(&page.Base, u, u.LastLoginAt)
-	labels, err := l.labels(r.Context(), page.Lang)
+	labels, err := l.store.LabelsIn(r.Context(), page.Lang)
 	if err != nil {
 		return wrap("privileges of an account", err)
 	}
 	for _, name := range model.Effective(current.Person(), store.At(l.now())) {
-		page.Privileges = append(page.Privileges, templates.PrivilegeLine{Name: name, Label: labelOf(labels, name)})
+		page.Privileges = append(page.Privileges, templates.PrivilegeLine{Name: name, Label: cmp.Or(labels[name], name)})
 	}
 	if page.Apps, err = l.appLines(r.Context(), &page.Base, u); err != nil {
 		return wrap("applications of an account", err)

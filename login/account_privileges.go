@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/explain"
-	"github.com/latchkey-idp/latchkey/internal/privilege"
 	"github.com/latchkey-idp/latchkey/internal/requests"
 	"github.com/latchkey-idp/latchkey/internal/web"
 	"github.com/latchkey-idp/latchkey/login/session"
@@ -27,12 +26,24 @@ const (
 // requestsShown is how many of a person's newest requests are on their page.
 const requestsShown = 20
 
-// words are what the page calls things in one language: privileges and user types by name, people by id.
-type words struct{ labels, givers map[string]string }
-
-func (l *Login) words(ctx context.Context, b *templates.Base, u *store.User) (*words, error) {
-	labels, err := l.labels(ctx, b.Lang)
-	return &words{labels, map[string]string{u.ID: u.Name()}}, err
+// words put explanations into the person's language. Others are named, never their addresses.
+func (l *Login) words(ctx context.Context, b *templates.Base, u *store.User) (*explain.Words, error) {
+	labels, err := l.store.LabelsIn(ctx, b.Lang)
+	return &explain.Words{
+		Text: b.T, When: func(t time.Time) string { return when(b, u, store.At(t)) }, Labels: labels, Connector: l.Label, Names: map[string]string{u.ID: u.Name()},
+		Person: func(id string) (string, error) {
+			by, err := l.store.User(ctx, id)
+			switch {
+			case errors.Is(err, store.ErrNotFound):
+				return "", nil
+			case err != nil:
+				return "", err
+			case by.Name() == by.Email:
+				return "", nil
+			}
+			return by.Name(), nil
+		},
+	}, err
 }
 
 // privileges is GET /account/privileges: what the person may do and why, what they asked for, and with ?privilege= why they lack one and the form
@@ -67,18 +78,22 @@ func (l *Login) privilegesPage(w http.ResponseWriter, r *http.Request, current *
 		return nil, err
 	}
 	for _, line := range person.Lines {
-		why, err := l.whyText(ctx, &page.Base, u, say, line.Why)
-		if err != nil {
-			return nil, err
+		var why []string
+		for _, way := range line.Why {
+			text, err := say.Why(way)
+			if err != nil {
+				return nil, err
+			}
+			why = append(why, text)
 		}
-		page.Privileges = append(page.Privileges, templates.PrivilegeLine{Name: line.Privilege, Label: labelOf(say.labels, line.Privilege), Why: why})
+		page.Privileges = append(page.Privileges, templates.PrivilegeLine{Name: line.Privilege, Label: say.Label(line.Privilege), Why: strings.Join(why, " ")})
 	}
 	may, err := l.store.MayAskFor(ctx, u.ID)
 	if err != nil {
 		return nil, err
 	}
 	for _, p := range may {
-		line := templates.AskLine{Name: p.Name, Label: labelOf(say.labels, p.Name), URL: privilegesPath + "?" + url.Values{"privilege": {p.Name}}.Encode()}
+		line := templates.AskLine{Name: p.Name, Label: say.Label(p.Name), URL: privilegesPath + "?" + url.Values{"privilege": {p.Name}}.Encode()}
 		_, line.Description = p.In(page.Lang)
 		page.Available = append(page.Available, line)
 		if p.Name == chosen {
@@ -91,7 +106,7 @@ func (l *Login) privilegesPage(w http.ResponseWriter, r *http.Request, current *
 }
 
 // requestLines puts the person's requests on the page.
-func (l *Login) requestLines(ctx context.Context, page *templates.AccountPrivilegesPage, u *store.User, say *words) error {
+func (l *Login) requestLines(ctx context.Context, page *templates.AccountPrivilegesPage, u *store.User, say *explain.Words) error {
 	list, err := l.store.RequestsOf(ctx, u.ID, requestsShown)
 	if err != nil {
 		return err
@@ -105,7 +120,7 @@ func (l *Login) requestLines(ctx context.Context, page *templates.AccountPrivile
 	for i := range list {
 		r := &list[i]
 		line := templates.RequestedLine{
-			ID: r.ID, Name: r.Privilege, Label: labelOf(say.labels, r.Privilege), Reason: r.Reason, Note: r.Note, Asked: when(b, u, r.CreatedAt),
+			ID: r.ID, Name: r.Privilege, Label: say.Label(r.Privilege), Reason: r.Reason, Note: r.Note, Asked: when(b, u, r.CreatedAt),
 		}
 		state := r.State(l.now())
 		if state == "" {
@@ -123,7 +138,7 @@ func (l *Login) requestLines(ctx context.Context, page *templates.AccountPrivile
 }
 
 // whyNot says what is in the way of a privilege, and who could give it. People are named, never their addresses.
-func (l *Login) whyNot(ctx context.Context, b *templates.Base, u *store.User, say *words, person *explain.Person, may []store.Privilege,
+func (l *Login) whyNot(ctx context.Context, b *templates.Base, u *store.User, say *explain.Words, person *explain.Person, may []store.Privilege,
 	line templates.AskLine) (*templates.ChosenLine, error) {
 	not, err := person.Not(ctx, l.store, line.Name)
 	if err != nil {
@@ -143,7 +158,7 @@ func (l *Login) whyNot(ctx context.Context, b *templates.Base, u *store.User, sa
 	var through []string
 	for _, name := range not.Through {
 		if slices.ContainsFunc(may, func(p store.Privilege) bool { return p.Name == name }) { // others are nothing they have to know of
-			through = append(through, labelOf(say.labels, name))
+			through = append(through, say.Label(name))
 		}
 	}
 	if len(through) > 0 {
@@ -249,92 +264,4 @@ func (l *Login) mayWrite(ctx context.Context, current *session.Session) error {
 		return &web.Error{Status: http.StatusForbidden, Key: "asking.read_only", Code: "read_only", RestartURL: accountPath}
 	}
 	return nil
-}
-
-// labels are the names of privileges and user types for people, in their language.
-func (l *Login) labels(ctx context.Context, lang string) (map[string]string, error) {
-	all, err := l.store.Privileges(ctx)
-	if err != nil {
-		return nil, err
-	}
-	labels := make(map[string]string, len(all))
-	for _, p := range all {
-		labels[p.Name], _ = p.In(lang)
-	}
-	m, err := l.store.Model(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for i := range m.Types {
-		labels[privilege.TypeNode(m.Types[i].Value)] = m.Types[i].In(lang)
-	}
-	return labels, nil
-}
-
-func labelOf(labels map[string]string, name string) string {
-	if label := labels[name]; label != "" {
-		return label
-	}
-	return name
-}
-
-// sourceText tells who gave an assignment, when, until when and what for, in whole sentences. First is what was assigned.
-func (l *Login) sourceText(ctx context.Context, b *templates.Base, u *store.User, say *words, first string, s explain.Source) (string, error) {
-	switch s.Kind {
-	case explain.Default:
-		return b.T("account.why_default"), nil
-	case store.SourceType:
-		return b.T("account.why_type", "Type", labelOf(say.labels, first)), nil
-	}
-	giver, known := say.givers[s.GivenBy]
-	if !known {
-		switch s.GivenBy {
-		case "cli", "setup", "system":
-			giver = b.T("account.giver_" + s.GivenBy)
-		default:
-			if connector, ok := strings.CutPrefix(s.GivenBy, store.ConnectorActor("")); ok {
-				giver = b.T("account.giver_connector", "Provider", l.Label(connector))
-				break
-			}
-			switch by, err := l.store.User(ctx, s.GivenBy); {
-			case err == nil && by.Name() != "" && by.Name() != by.Email: // people are named, never their addresses
-				giver = by.Name()
-			case err == nil || errors.Is(err, store.ErrNotFound):
-				giver = b.T("account.giver_unknown")
-			default:
-				return "", err
-			}
-		}
-		say.givers[s.GivenBy] = giver
-	}
-	parts := []string{b.T("account.why_given", "Giver", giver, "Date", when(b, u, store.At(s.Since)))}
-	if !s.Until.IsZero() {
-		parts = append(parts, b.T("account.why_until", "Date", when(b, u, store.At(s.Until))))
-	}
-	if s.Reason != "" {
-		parts = append(parts, b.T("account.why_reason", "Reason", s.Reason))
-	}
-	return strings.Join(parts, " "), nil
-}
-
-// whyText puts the ways in which one privilege is held into words.
-func (l *Login) whyText(ctx context.Context, b *templates.Base, u *store.User, say *words, ways []explain.Why) (string, error) {
-	var parts []string
-	for _, way := range ways {
-		text, err := l.sourceText(ctx, b, u, say, way.Path[0], way.Source)
-		if err != nil {
-			return "", err
-		}
-		var path []string
-		for _, name := range way.Path {
-			if _, node := privilege.TypeOf(name); !node { // the sentence after it names the type
-				path = append(path, labelOf(say.labels, name))
-			}
-		}
-		if len(path) > 1 {
-			text = b.T("account.why_through", "Path", strings.Join(path, " → ")) + " " + text
-		}
-		parts = append(parts, text)
-	}
-	return strings.Join(parts, " "), nil
 }

@@ -282,3 +282,23 @@ func (s *Store) SetIncludes(ctx context.Context, actor, name string, includes []
 func without(list, other []string) []string {
 	return slices.DeleteFunc(slices.Clone(list), func(v string) bool { return slices.Contains(other, v) })
 }
+
+// LabelsIn is what privileges, and the nodes of user types, are called in a language.
+func (s *Store) LabelsIn(ctx context.Context, lang string) (map[string]string, error) {
+	rows, err := s.Privileges(ctx)
+	if err != nil {
+		return nil, err
+	}
+	labels := make(map[string]string, len(rows))
+	for _, p := range rows {
+		labels[p.Name], _ = p.In(lang)
+	}
+	m, err := s.Model(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range m.Types {
+		labels[privilege.TypeNode(m.Types[i].Value)] = m.Types[i].In(lang)
+	}
+	return labels, nil
+}

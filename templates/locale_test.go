@@ -119,7 +119,7 @@ func placeholders(s string) []string {
 }
 
 // The folders whose code speaks to people.
-var speakers = []string{"admin", "internal/server", "internal/web", "login", "provider", "templates"}
+var speakers = []string{"admin", "internal/explain", "internal/server", "internal/web", "login", "provider", "templates"}
 
 // Literals that look like a key of a group of texts, and are none.
 var noKeys = map[string]bool{"setup.link": true}

@@ -279,6 +279,21 @@ type HeldLine struct {
 	Take bool // somebody gave it, and this reader may try to take it away
 }
 
+// HeldList is a list of what somebody holds, under a title, "" = that of the section.
+type HeldList struct {
+	Title string
+	Lines []HeldLine
+}
+
+// HeldLists are what the person holds and, where there is any, what they were given and is not in force.
+func (p *UserPage) HeldLists() []HeldList {
+	lists := []HeldList{{Lines: p.Held}}
+	if len(p.Coming) > 0 {
+		lists = append(lists, HeldList{p.T("admin.coming"), p.Coming})
+	}
+	return lists
+}
+
 // UserPage is /admin/users/{id}. Its forms: POST .../give (privilege, reason, until), .../take (privilege), .../type (type), those of
 // UserActing, GET /admin/explain.
 type UserPage struct {

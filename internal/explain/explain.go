@@ -3,7 +3,7 @@
 //	assignments ─┐
 //	definitions ─┴─▶ privilege.Explain ─▶ Line{privilege, Why{path, source}}   person, administrator, latchkey explain
 //
-// It owns the questions and the shape of the answers, and no words: those are the reader's language. It computes nothing of its own: what is held is
+// It owns the questions, the shape of the answers, and how they become sentences (Words), whose texts it is given. It computes nothing of its own: what is held is
 // the engine's answer, so that an explanation and a token cannot disagree. It refuses to guess about a time before the database.
 package explain
 
