@@ -225,6 +225,7 @@ func TestDebugPermissions_Actions(t *testing.T) {
 			idp := testidp.Start(t, testidp.Options{Server: server.Options{Logger: slog.New(slog.NewTextHandler(&out, nil))}, Config: func(cfg *config.Config) {
 				administered(cfg)
 				cfg.Environment, cfg.DebugPermissions = c.environment, c.questions
+				cfg.MFA.Administrators = config.MFAOffered // one who signs in with a password alone, in production too
 				cfg.Actions = map[string]config.ActionRule{"privileges.edit": {Requires: []any{"staff", []any{"developer", "advocate"}}}}
 				rule := cfg.Actions[c.flag]
 				rule.DebugPermissions = true

@@ -303,7 +303,9 @@ func TestSec_J4_DatabaseGoneAndHung(t *testing.T) {
 			}
 		})
 		wg.Go(func() {
-			if r := rp.Token(url.Values{"grant_type": {"client_credentials"}, "scope": {"api"}}); r.Status != http.StatusOK {
+			r := rp.Token(url.Values{"grant_type": {"client_credentials"}, "scope": {"api"}})
+			// What is known of the client is good for a second; after that nobody can say whether it still holds.
+			if late := time.Since(began) > time.Second; r.Status != http.StatusOK && !(late && r.Status == http.StatusServiceUnavailable) {
 				t.Errorf("%s: client_credentials needs no database: %d", how, r.Status)
 			}
 		})
