@@ -177,7 +177,14 @@ func (c *chrome) click(id, next string) {
 // fill types into a field as a person would.
 func (c *chrome) fill(id, value string) {
 	c.t.Helper()
-	c.do(chromedp.Clear(chromedp.ID(id)), chromedp.SendKeys(chromedp.ID(id), value))
+	c.do(chromedp.Clear(chromedp.ID(id)))
+	c.keys(id, value)
+}
+
+// keys types at the end of a field. Not chromedp.SendKeys: it reads attributes of the element that the driver may write at the same time.
+func (c *chrome) keys(id, value string) {
+	c.t.Helper()
+	c.do(chromedp.Focus(chromedp.ID(id)), chromedp.KeyEvent(value))
 }
 
 // text is what is to be read in the element.

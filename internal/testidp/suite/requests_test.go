@@ -384,7 +384,7 @@ func TestRequestsInChromium(t *testing.T) {
 			look("privileges")
 			c.click("ask-helper", "request-form")
 			look("privileges-chosen")
-			c.do(chromedp.SendKeys(chromedp.ID("request-reason"), "For the fair")) // fill clears first, which this driver cannot do to an empty area
+			c.keys("request-reason", "For the fair") // fill clears first, which this driver cannot do to an empty area
 			c.click("request-submit", "privileges-open")
 			look("privileges-open")
 			decide(t, idp, boss, requestsOf(t, idp, ada)[0].ID, store.Decision{Approve: true, Note: "Until the fair.", Until: store.At(idp.Now().Add(time.Hour))})
