@@ -40,8 +40,33 @@ const (
 	enrolPath    = factorPath + "/enrol"
 )
 
-// amrFactor is what a second factor adds: both ways of ours to show one are one-time passwords (RFC 8176 §2).
+// factorKind is what a sign-in knows of a kind of second factor.
+type factorKind struct {
+	kind string   // of store.FactorKinds
+	path string   // of its page
+	amr  []string // what it adds to a sign-in (RFC 8176 §2); the first names it
+}
+
+// factorKinds are all kinds there are, those first that people are asked for first. Another one is another row, in store.FactorKinds too, and its page.
+var factorKinds = []factorKind{
+	{store.CredTOTP, factorPath, amrFactor},
+}
+
+// amrFactor is what an authenticator app adds, and a recovery code, which stands in for any kind: both are one-time passwords.
 var amrFactor = []string{"otp", "mfa"}
+
+// after says whether a factor of this kind adds anything to a sign-in that proved amr: nothing counts twice (R60).
+func (k *factorKind) after(amr []string) bool { return !slices.Contains(amr, k.amr[0]) }
+
+// kindsAfter are those of a person's kinds of factors that add something to a sign-in that proved amr, in the order they are asked for.
+func kindsAfter(kinds, amr []string) (out []*factorKind) {
+	for i := range factorKinds {
+		if k := &factorKinds[i]; slices.Contains(kinds, k.kind) && k.after(amr) {
+			out = append(out, k)
+		}
+	}
+	return out
+}
 
 func (l *Login) mountFactors(mux *web.Mux) {
 	mux.Page("GET "+factorPath, web.Public, l.showFactor) // guarded by the partial sign-in, or by the session that is to show more
@@ -56,11 +81,8 @@ func (l *Login) mountFactors(mux *web.Mux) {
 // owing is the one question whether a sign-in that proved amr is complete, whichever way it came (security.md C10): what it owes next, "" = nothing. done
 // is what is settled in the same transaction.
 func (l *Login) owing(ctx context.Context, u *store.User, amr []string, done string) (string, error) {
-	if !factorShown(amr) {
-		has, err := l.store.HasFactor(ctx, u.ID)
-		if err != nil || has {
-			return owesFactor, err
-		}
+	if shown, err := l.factorShown(ctx, u.ID, amr); err != nil || !shown {
+		return owesFactor, err
 	}
 	if l.owesPassword(u) && done != owesNewPassword {
 		return owesNewPassword, nil
@@ -78,9 +100,18 @@ func (l *Login) owing(ctx context.Context, u *store.User, amr []string, done str
 	return "", nil
 }
 
-// factorShown says whether a sign-in showed a second factor, or an upstream that is trusted with it did. A number beside the password makes two factors
+// factorShown says whether a sign-in showed as much as a person's second factors ask for; who has none is asked for nothing.
+func (l *Login) factorShown(ctx context.Context, userID string, amr []string) (bool, error) {
+	if showsFactor(amr) {
+		return true, nil
+	}
+	kinds, err := l.store.FactorKindsOf(ctx, userID)
+	return len(kinds) == 0, err
+}
+
+// showsFactor says whether a sign-in showed a second factor, or an upstream that is trusted with it did. A number beside the password makes two factors
 // too, but for who has an app it is the weaker way around it: a stolen number and a password must not do where the app guards the account.
-func factorShown(amr []string) bool {
+func showsFactor(amr []string) bool {
 	has := func(m string) bool { return slices.Contains(amr, m) }
 	return has("mfa") || has("otp") || has("hwk") || has("swk") || has(amrFederated) && has("sms")
 }
@@ -169,10 +200,10 @@ func (l *Login) Assured(ctx context.Context) error {
 
 // shown says whether a session is as strong as its account: whoever has a second factor, or must have one, showed it (security.md C11).
 func (l *Login) shown(ctx context.Context, s *session.Session) (bool, error) {
-	if factorShown(s.AMR) {
+	if showsFactor(s.AMR) {
 		return true, nil
 	}
-	if has, err := l.store.HasFactor(ctx, s.UserID); err != nil || has {
+	if shown, err := l.factorShown(ctx, s.UserID, s.AMR); err != nil || !shown {
 		return false, err
 	}
 	least, err := l.LeastACR(ctx, s.Live)

@@ -75,18 +75,24 @@ func (l *Login) fillEnrolment(ctx context.Context, page *templates.EnrolPage, bi
 	return seed, err
 }
 
-// addTOTP makes a factor of the seed that was confirmed by the code of a step, and with the first one a set of recovery codes. It joins the transaction.
+// addTOTP makes a factor of the seed that was confirmed by the code of a step. It joins the transaction.
 // first is store.AddFactor's. Its errors for people: store.ErrUsed when the seed was taken by the same form sent twice, store.ErrConflict, ErrTooMany.
 func (l *Login) addTOTP(ctx context.Context, binder, userID, seed, name string, step int64, first bool) (codes []string, err error) {
 	if err := l.store.TakePending(ctx, store.PendingTOTP, seedRow(binder)); err != nil {
 		return nil, err
 	}
+	c := &store.Credential{ID: strings.ToLower(rand.Text()), UserID: userID, Kind: store.CredTOTP, Label: name, Counter: step}
+	c.Secret = l.seal([]byte(seed), sealedFactor+c.ID)
+	return l.addFactor(ctx, c, first)
+}
+
+// addFactor adds a factor of any kind, with the first one a set of recovery codes, and tells the person. first and the errors are store.AddFactor's.
+func (l *Login) addFactor(ctx context.Context, c *store.Credential, first bool) (codes []string, err error) {
+	userID := c.UserID
 	before, err := l.store.Factors(ctx, userID)
 	if err != nil {
 		return nil, err
 	}
-	c := &store.Credential{ID: strings.ToLower(rand.Text()), UserID: userID, Kind: store.CredTOTP, Label: name, Counter: step}
-	c.Secret = l.seal([]byte(seed), sealedFactor+c.ID)
 	if err := l.store.AddFactor(ctx, c, first); err != nil {
 		return nil, err
 	}

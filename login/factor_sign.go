@@ -73,8 +73,14 @@ func isBadRequest(err error) bool {
 
 // stepUpOwes is what a session of one factor is to show: a factor that there is, or one that may be added; "" = neither.
 func (l *Login) stepUpOwes(ctx context.Context, s *session.Session) (string, error) {
-	if has, err := l.store.HasFactor(ctx, s.UserID); err != nil || has {
-		return owesFactor, err
+	kinds, err := l.store.FactorKindsOf(ctx, s.UserID)
+	switch {
+	case err != nil:
+		return "", err
+	case len(kindsAfter(kinds, s.AMR)) > 0:
+		return owesFactor, nil
+	case len(kinds) > 0: // what they have is what they came in with
+		return "", nil
 	}
 	if may, err := l.mayAddFactor(ctx, s.Live); err != nil || may {
 		return owesEnrolment, err

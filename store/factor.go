@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/latchkey-idp/latchkey/internal/privilege"
 )
@@ -12,6 +13,9 @@ import (
 // FactorKinds are the kinds of credentials that a sign-in can ask for after its first proof. Recovery codes are none of them: they stand in for
 // one, and nobody has them without.
 var FactorKinds = []string{CredTOTP}
+
+// kindIn is the condition that a credential is of one of these kinds, which are this package's own words.
+func kindIn(kinds ...string) string { return "kind IN ('" + strings.Join(kinds, "', '") + "')" }
 
 // MaxFactors is how many second factors a person can have.
 const MaxFactors = 10
@@ -32,7 +36,7 @@ func (f *Factors) CodesLeft() (n int) {
 	return n
 }
 
-const factorsOf = `SELECT ` + credentialColumns + ` FROM credentials WHERE user_id = ? AND kind IN ('totp', 'recovery')`
+var factorsOf = `SELECT ` + credentialColumns + ` FROM credentials WHERE user_id = ? AND ` + kindIn(append([]string{CredRecovery}, FactorKinds...)...)
 
 // Factors reads them; a person without any has empty lists.
 func (s *Store) Factors(ctx context.Context, userID string) (*Factors, error) {
@@ -60,12 +64,25 @@ func (s *Store) Factors(ctx context.Context, userID string) (*Factors, error) {
 	return f, nil
 }
 
-const hasFactor = `SELECT EXISTS (SELECT 1 FROM credentials WHERE user_id = ? AND kind IN ('totp'))`
+var factorKindsOf = `SELECT DISTINCT kind FROM credentials WHERE user_id = ? AND ` + kindIn(FactorKinds...)
+
+// FactorKindsOf says of which kinds a person has second factors, in the order of FactorKinds; none = there is none.
+func (s *Store) FactorKindsOf(ctx context.Context, userID string) ([]string, error) {
+	rows, err := many[struct {
+		Kind string `db:"kind"`
+	}](ctx, s, factorKindsOf, userID)
+	var kinds []string
+	for _, r := range rows {
+		kinds = append(kinds, r.Kind)
+	}
+	slices.SortFunc(kinds, func(a, b string) int { return slices.Index(FactorKinds, a) - slices.Index(FactorKinds, b) })
+	return kinds, err
+}
 
 // HasFactor says whether a person has a second factor.
 func (s *Store) HasFactor(ctx context.Context, userID string) (bool, error) {
-	has, _, err := value[bool](ctx, s, hasFactor, userID)
-	return has, err
+	kinds, err := s.FactorKindsOf(ctx, userID)
+	return len(kinds) > 0, err
 }
 
 // holdFactors lets the changes of one person's factors queue up: each counts what is left after the one before.
@@ -118,7 +135,7 @@ func (s *Store) UseTOTP(ctx context.Context, id string, step int64) error {
 	return changed(n, err, fmt.Errorf("store: time step: %w", ErrUsed))
 }
 
-const renameFactor = `UPDATE credentials SET label = ?, updated_at = ? WHERE id = ? AND user_id = ? AND kind IN ('totp')`
+var renameFactor = `UPDATE credentials SET label = ?, updated_at = ? WHERE id = ? AND user_id = ? AND ` + kindIn(FactorKinds...)
 
 // RenameFactor gives a person's factor another name; ErrNotFound when it is not theirs.
 func (s *Store) RenameFactor(ctx context.Context, userID, id, label string) error {
@@ -129,10 +146,13 @@ func (s *Store) RenameFactor(ctx context.Context, userID, id, label string) erro
 // ErrLastFactor says that somebody must keep a second factor.
 var ErrLastFactor = errors.New("store: the last second factor")
 
+var (
+	deleteFactor    = `DELETE FROM credentials WHERE id = ? AND user_id = ? AND ` + kindIn(FactorKinds...)
+	deleteFactorsOf = `DELETE FROM credentials WHERE user_id = ? AND ` + kindIn(append([]string{CredRecovery}, FactorKinds...)...)
+)
+
 const (
-	deleteFactor     = `DELETE FROM credentials WHERE id = ? AND user_id = ? AND kind IN ('totp')`
 	deleteCodesOf    = `DELETE FROM credentials WHERE user_id = ? AND kind = 'recovery'`
-	deleteFactorsOf  = `DELETE FROM credentials WHERE user_id = ? AND kind IN ('totp', 'recovery')`
 	deletePendingFor = `DELETE FROM pending WHERE user_id = ? AND user_id <> '' AND kind = ?`
 )
 
