@@ -65,7 +65,7 @@ func (l *Login) account(w http.ResponseWriter, r *http.Request) error {
 	if len(l.upstreams) > 0 {
 		page.ConnectionsURL = connectionsPath
 	}
-	if l.phone != nil {
+	if l.dials() {
 		page.PhoneURL = accountPhonePath
 	}
 	if acting, err := l.store.ActingMatters(r.Context(), u.ID); err != nil {

@@ -99,7 +99,7 @@ func (l *Login) askAccountNumber(w http.ResponseWriter, r *http.Request) error {
 	if key != "" {
 		return again(http.StatusUnprocessableEntity, templates.FormErrors{Fields: map[string]string{"number": key}})
 	}
-	d := &dialling{said: dialled{Number: n.E164, Region: n.Region}, current: current}
+	d := &dialling{use: toHave, said: dialled{Number: n.E164, Region: n.Region}, current: current}
 	t, err := l.text(w, r, d)
 	switch {
 	case err != nil:
@@ -108,7 +108,7 @@ func (l *Login) askAccountNumber(w http.ResponseWriter, r *http.Request) error {
 		t.retryAfter(w)
 		return again(http.StatusTooManyRequests, templates.FormErrors{Form: t.key, Args: t.args})
 	}
-	return web.SeeOther(w, r, d.path(phoneCodePath))
+	return web.SeeOther(w, r, d.path(d.use.code()))
 }
 
 // mayChangeNumber says why a person cannot have another number now, "" = they can. The one they have may always be proven anew.

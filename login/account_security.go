@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/latchkey-idp/latchkey/internal/phone"
 	"github.com/latchkey-idp/latchkey/internal/web"
 	"github.com/latchkey-idp/latchkey/login/session"
 	"github.com/latchkey-idp/latchkey/store"
@@ -75,16 +76,25 @@ func (l *Login) securityPage(w http.ResponseWriter, r *http.Request, current *se
 	if page.Recent, err = l.isRecent(ctx, current); err != nil {
 		return nil, err
 	}
-	if page.MayAdd, err = l.mayAddFactor(ctx, current.Live); err != nil {
+	may, err := l.mayAddFactor(ctx, current.Live)
+	if err != nil {
 		return nil, err
 	}
-	page.MayAdd = page.MayAdd && len(f.List) < store.MaxFactors
+	may = may && len(f.List) < store.MaxFactors
+	page.MayAddApp, page.MayAddSMS = may && l.factors.adds(store.CredTOTP), may && l.mayAddNumber(current)
 	if page.Required, err = l.mustHaveFactor(ctx, current.Live); err != nil {
 		return nil, err
 	}
 	for _, c := range f.List {
+		number := ""
+		if c.Kind == store.CredSMS {
+			if number, err = l.numberOf(&c); err != nil {
+				return nil, err
+			}
+			number = phone.Pretty(number)
+		}
 		page.Factors = append(page.Factors, templates.FactorLine{
-			ID: c.ID, Kind: c.Kind, Name: c.Label, Since: when(&page.Base, u, c.CreatedAt), LastUsed: when(&page.Base, u, c.LastUsedAt),
+			Number: number, ID: c.ID, Kind: c.Kind, Name: c.Label, Since: when(&page.Base, u, c.CreatedAt), LastUsed: when(&page.Base, u, c.LastUsedAt),
 			Kept: page.Required && len(f.List) == 1,
 		})
 	}
@@ -102,16 +112,21 @@ func (l *Login) securityFailed(w http.ResponseWriter, r *http.Request, current *
 	return l.mux.Render(w, r, status, page)
 }
 
-// mayAdd is an error for people who may not add a factor.
-func (l *Login) mayAdd(ctx context.Context, current *session.Session) error {
+// mayAdd is an error for people who may not add a factor of a kind.
+func (l *Login) mayAdd(ctx context.Context, current *session.Session, kind string) error {
 	may, err := l.mayAddFactor(ctx, current.Live)
 	if err != nil {
 		return wrap("second factors", err)
 	}
-	if !may {
-		return &web.Error{Status: http.StatusForbidden, Key: "error.factor_unavailable", Code: "factor_unavailable", RestartURL: securityPath}
+	if !may || !l.factors.adds(kind) || kind == store.CredSMS && !l.mayAddNumber(current) {
+		return unavailable(securityPath)
 	}
 	return nil
+}
+
+// mayAddNumber says whether the session may make a number a second factor. One that rests on a number alone may not: it would be its own guard.
+func (l *Login) mayAddNumber(s *session.Session) bool {
+	return l.factors.SMS && (s.ACR != "1" || l.addable(store.CredSMS, s.AMR))
 }
 
 func (l *Login) appPage(w http.ResponseWriter, r *http.Request) *templates.EnrolPage {
@@ -120,7 +135,7 @@ func (l *Login) appPage(w http.ResponseWriter, r *http.Request) *templates.Enrol
 
 // showAddApp is GET /account/security/totp.
 func (l *Login) showAddApp(w http.ResponseWriter, r *http.Request, current *session.Session) error {
-	if err := l.mayAdd(r.Context(), current); err != nil {
+	if err := l.mayAdd(r.Context(), current, store.CredTOTP); err != nil {
 		return err
 	}
 	page := l.appPage(w, r)
@@ -132,7 +147,7 @@ func (l *Login) showAddApp(w http.ResponseWriter, r *http.Request, current *sess
 
 // addApp is POST /account/security/totp. A session of one factor has shown two then, so it is raised.
 func (l *Login) addApp(w http.ResponseWriter, r *http.Request, current *session.Session) error {
-	if err := l.mayAdd(r.Context(), current); err != nil {
+	if err := l.mayAdd(r.Context(), current, store.CredTOTP); err != nil {
 		return err
 	}
 	page, in := l.appPage(w, r), readEnrolment(r)
@@ -154,9 +169,16 @@ func (l *Login) addApp(w http.ResponseWriter, r *http.Request, current *session.
 	case !right:
 		return again(templates.FormErrors{Fields: map[string]string{"code": "mfa.error_enrol"}})
 	}
+	return l.addToAccount(w, r, current, amrFactor, func(ctx context.Context, first bool) ([]string, error) {
+		return l.addTOTP(ctx, current.ID, current.UserID, seed, in.name, step, first)
+	})
+}
+
+// addToAccount adds a factor to the account of who is signed in, and raises a session that has shown two then. add is given store.AddFactor's first.
+func (l *Login) addToAccount(w http.ResponseWriter, r *http.Request, current *session.Session, amr []string, add func(ctx context.Context, first bool) ([]string, error)) error {
 	var codes []string
-	err = l.store.Tx(r.Context(), func(ctx context.Context) error {
-		if codes, err = l.addTOTP(ctx, current.ID, current.UserID, seed, in.name, step, current.ACR == "1"); err != nil || current.ACR != "1" {
+	err := l.store.Tx(r.Context(), func(ctx context.Context) (err error) {
+		if codes, err = add(ctx, current.ACR == "1"); err != nil || current.ACR != "1" {
 			return err
 		}
 		r := r.WithContext(ctx)
@@ -164,7 +186,7 @@ func (l *Login) addApp(w http.ResponseWriter, r *http.Request, current *session.
 		if err != nil {
 			return err
 		}
-		_, err = l.sessions.Complete(w, r, partial, amrFactor)
+		_, err = l.sessions.Complete(w, r, partial, amr)
 		return err
 	})
 	switch {

@@ -17,6 +17,7 @@ import (
 // asks those who have one.
 type FactorPolicy struct {
 	App            bool     // people may add an authenticator app
+	SMS            bool     // people may add a telephone number; needs Config.Phone
 	AllowedFor     []string // privileges, of which a person must hold one to add a factor; empty = everybody. Who must have one may add one
 	RequiredFor    []string // privileges; whoever holds one must have a factor
 	Administrators bool     // and whoever has power over other people's accounts (privilege.Powers.Administers)
@@ -36,6 +37,7 @@ var owedPaths = map[string]string{owesFactor: factorPath, owesNewPassword: newPa
 
 const (
 	factorPath   = "/mfa"
+	waysPath     = factorPath + "/ways"
 	recoveryPath = factorPath + "/recovery"
 	enrolPath    = factorPath + "/enrol"
 )
@@ -50,6 +52,7 @@ type factorKind struct {
 // factorKinds are all kinds there are, those first that people are asked for first. Another one is another row, in store.FactorKinds too, and its page.
 var factorKinds = []factorKind{
 	{store.CredTOTP, factorPath, amrFactor},
+	{store.CredSMS, smsPath, amrSMS},
 }
 
 // amrFactor is what an authenticator app adds, and a recovery code, which stands in for any kind: both are one-time passwords.
@@ -57,6 +60,11 @@ var amrFactor = []string{"otp", "mfa"}
 
 // after says whether a factor of this kind adds anything to a sign-in that proved amr: nothing counts twice (R60).
 func (k *factorKind) after(amr []string) bool { return !slices.Contains(amr, k.amr[0]) }
+
+// kindOf finds a kind; it is one of factorKinds.
+func (l *Login) kindOf(kind string) *factorKind {
+	return &factorKinds[slices.IndexFunc(factorKinds, func(k factorKind) bool { return k.kind == kind })]
+}
 
 // kindsAfter are those of a person's kinds of factors that add something to a sign-in that proved amr, in the order they are asked for.
 func kindsAfter(kinds, amr []string) (out []*factorKind) {
@@ -71,6 +79,7 @@ func kindsAfter(kinds, amr []string) (out []*factorKind) {
 func (l *Login) mountFactors(mux *web.Mux) {
 	mux.Page("GET "+factorPath, web.Public, l.showFactor) // guarded by the partial sign-in, or by the session that is to show more
 	mux.Page("POST "+factorPath, web.Public, l.enterFactor)
+	mux.Page("GET "+waysPath, web.Public, l.showWays)
 	mux.Page("GET "+recoveryPath, web.Public, l.showRecovery)
 	mux.Page("POST "+recoveryPath, web.Public, l.enterRecovery)
 	mux.Page("GET "+enrolPath, web.Public, l.showEnrolment)
@@ -106,14 +115,28 @@ func (l *Login) factorShown(ctx context.Context, userID string, amr []string) (b
 		return true, nil
 	}
 	kinds, err := l.store.FactorKindsOf(ctx, userID)
-	return len(kinds) == 0, err
+	// Who has nothing but numbers, and came in by one, showed as much with anything else beside it.
+	return len(kinds) == 0 || onlySMS(kinds) && session.ACR(amr) != "1", err
 }
+
+// onlySMS says whether a person has second factors, and all are numbers.
+func onlySMS(kinds []string) bool { return slices.Equal(kinds, []string{store.CredSMS}) }
 
 // showsFactor says whether a sign-in showed a second factor, or an upstream that is trusted with it did. A number beside the password makes two factors
 // too, but for who has an app it is the weaker way around it: a stolen number and a password must not do where the app guards the account.
 func showsFactor(amr []string) bool {
 	has := func(m string) bool { return slices.Contains(amr, m) }
 	return has("mfa") || has("otp") || has("hwk") || has("swk") || has(amrFederated) && has("sms")
+}
+
+// adds says whether the policy lets people add factors of a kind.
+func (f *FactorPolicy) adds(kind string) bool {
+	return map[string]bool{store.CredTOTP: f.App, store.CredSMS: f.SMS}[kind]
+}
+
+// addable says whether the policy lets people add a factor of a kind that adds something to a sign-in that proved amr.
+func (l *Login) addable(kind string, amr []string) bool {
+	return l.factors.adds(kind) && l.kindOf(kind).after(amr)
 }
 
 // asks says whether the policy asks anybody for a second factor.
@@ -138,7 +161,7 @@ func holdsAny(held, names []string) bool {
 
 // mayAddFactor says whether a person may add one.
 func (l *Login) mayAddFactor(ctx context.Context, u *store.Live) (bool, error) {
-	if !l.factors.App {
+	if !slices.ContainsFunc(store.FactorKinds, l.factors.adds) {
 		return false, nil
 	}
 	if len(l.factors.AllowedFor) == 0 {

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/latchkey-idp/latchkey/internal/web"
+	"github.com/latchkey-idp/latchkey/login/session"
 	"github.com/latchkey-idp/latchkey/store"
 	"github.com/latchkey-idp/latchkey/templates"
 )
@@ -112,16 +113,26 @@ func (l *Login) showEnrolment(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	page := l.enrolPage(w, r, p)
+	if !l.addable(store.CredTOTP, partial.AMR) {
+		if l.addable(store.CredSMS, partial.AMR) {
+			return web.SeeOther(w, r, owedURL(r, enrolSMSPath, p))
+		}
+		return unavailable(chooseURL(p))
+	}
+	page := l.enrolPage(w, r, partial, p)
 	if _, err := l.fillEnrolment(r.Context(), page, partial.ID, user); err != nil {
 		return wrap("enrolment", err)
 	}
 	return l.mux.Render(w, r, http.StatusOK, page)
 }
 
-func (l *Login) enrolPage(w http.ResponseWriter, r *http.Request, p *pending) *templates.EnrolPage {
+func (l *Login) enrolPage(w http.ResponseWriter, r *http.Request, partial *session.Partial, p *pending) *templates.EnrolPage {
 	app := p.dress(w)
-	return &templates.EnrolPage{Base: l.mux.Base(w, r), Action: owedURL(r, enrolPath, p), App: app, Required: true, CancelURL: chooseURL(p)}
+	page := &templates.EnrolPage{Base: l.mux.Base(w, r), Action: owedURL(r, enrolPath, p), App: app, Required: true, CancelURL: chooseURL(p)}
+	if l.addable(store.CredSMS, partial.AMR) {
+		page.SMSURL = owedURL(r, enrolSMSPath, p)
+	}
+	return page
 }
 
 // enrol is POST /mfa/enrol. The answer shows the recovery codes, once, and leads on from there.
@@ -130,7 +141,10 @@ func (l *Login) enrol(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	page := l.enrolPage(w, r, p)
+	if !l.addable(store.CredTOTP, partial.AMR) {
+		return unavailable(chooseURL(p))
+	}
+	page := l.enrolPage(w, r, partial, p)
 	seed, err := l.fillEnrolment(r.Context(), page, partial.ID, user)
 	if err != nil {
 		return wrap("enrolment", err)
@@ -159,6 +173,11 @@ func (l *Login) enrol(w http.ResponseWriter, r *http.Request) error {
 		codes, err = l.addTOTP(ctx, partial.ID, user.ID, seed, in.name, step, true)
 		return err
 	})
+	return l.enrolled(w, r, p, made, codes, err)
+}
+
+// enrolled answers a person who added the second factor that their sign-in owed; err is what came of it.
+func (l *Login) enrolled(w http.ResponseWriter, r *http.Request, p *pending, made *session.Session, codes []string, err error) error {
 	switch {
 	case errors.Is(err, store.ErrUsed), errors.Is(err, store.ErrConflict): // sent twice, or one was added meanwhile, which the next sign-in asks for
 		return startOver(p, &web.Error{Status: http.StatusBadRequest, Key: "error.sign_in_expired", Code: "sign_in_expired", Err: err})

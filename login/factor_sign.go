@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/web"
@@ -28,6 +29,13 @@ func (l *Login) showFactor(w http.ResponseWriter, r *http.Request) error {
 		}
 		user = &current.Live.User
 	}
+	kinds, err := l.store.FactorKindsOf(r.Context(), user.ID)
+	if err != nil {
+		return wrap("second factor", err)
+	}
+	if after := kindsAfter(kinds, partial.AMR); len(after) > 0 && after[0].path != factorPath {
+		return web.SeeOther(w, r, owedURL(r, after[0].path, p))
+	}
 	page, _, err := l.factorPage(w, r, partial, user, p)
 	if err != nil {
 		return wrap("second factor", err)
@@ -45,7 +53,7 @@ func (l *Login) stepUp(w http.ResponseWriter, r *http.Request, current *session.
 	case err != nil:
 		return nil, wrap("second factor", err)
 	case owes == "":
-		return nil, &web.Error{Status: http.StatusForbidden, Key: "error.factor_unavailable", Code: "factor_unavailable", RestartURL: accountPath}
+		return nil, unavailable(accountPath)
 	case owes == owesEnrolment:
 		// Whoever finds a session left open must not choose its second factor (security.md F18).
 		if ok, err := l.signedInAnew(r.Context(), current); err != nil {
@@ -65,6 +73,11 @@ func (l *Login) stepUp(w http.ResponseWriter, r *http.Request, current *session.
 	return partial, nil
 }
 
+// unavailable is for people who are asked for a second factor and can neither show nor add one.
+func unavailable(next string) error {
+	return &web.Error{Status: http.StatusForbidden, Key: "error.factor_unavailable", Code: "factor_unavailable", RestartURL: next}
+}
+
 // isBadRequest says whether err is a page about something that is over or never was.
 func isBadRequest(err error) bool {
 	var e *web.Error
@@ -82,10 +95,11 @@ func (l *Login) stepUpOwes(ctx context.Context, s *session.Session) (string, err
 	case len(kinds) > 0: // what they have is what they came in with
 		return "", nil
 	}
-	if may, err := l.mayAddFactor(ctx, s.Live); err != nil || may {
-		return owesEnrolment, err
+	may, err := l.mayAddFactor(ctx, s.Live)
+	if err != nil || !may || !slices.ContainsFunc(store.FactorKinds, func(kind string) bool { return l.addable(kind, s.AMR) }) {
+		return "", err
 	}
-	return "", nil
+	return owesEnrolment, nil
 }
 
 func (l *Login) factorPage(w http.ResponseWriter, r *http.Request, partial *session.Partial, u *store.User, p *pending) (*templates.FactorPage, *store.Factors, error) {
@@ -94,14 +108,59 @@ func (l *Login) factorPage(w http.ResponseWriter, r *http.Request, partial *sess
 	if err != nil {
 		return nil, nil, err
 	}
-	page := &templates.FactorPage{Base: l.mux.Base(w, r), Action: owedURL(r, factorPath, p), App: app, CancelURL: chooseURL(p)}
+	page := &templates.FactorPage{Base: l.mux.Base(w, r), Action: owedURL(r, factorPath, p), App: app, CancelURL: cancelFactor(partial, p)}
+	page.OtherURL, page.RecoveryURL = l.otherWays(r, partial, p, f)
+	return page, f, nil
+}
+
+// cancelFactor is where somebody goes who shows no second factor.
+func cancelFactor(partial *session.Partial, p *pending) string {
 	if partial.SessionID != "" && p == nil {
-		page.CancelURL = accountPath
+		return accountPath
+	}
+	return chooseURL(p)
+}
+
+// factorWays are the ways in which a person can show a second factor, recovery codes last.
+func (l *Login) factorWays(r *http.Request, partial *session.Partial, p *pending, f *store.Factors) (list []templates.FactorWay) {
+	var kinds []string
+	for i := range f.List {
+		kinds = append(kinds, f.List[i].Kind)
+	}
+	for _, k := range kindsAfter(kinds, partial.AMR) {
+		list = append(list, templates.FactorWay{Kind: k.kind, URL: owedURL(r, k.path, p)})
 	}
 	if f.CodesLeft() > 0 {
-		page.RecoveryURL = owedURL(r, recoveryPath, p)
+		list = append(list, templates.FactorWay{Kind: store.CredRecovery, URL: owedURL(r, recoveryPath, p)})
 	}
-	return page, f, nil
+	return list
+}
+
+// otherWays are the links of a factor's page: to the choice, where there is one between factors, else to the recovery codes, where any are left.
+func (l *Login) otherWays(r *http.Request, partial *session.Partial, p *pending, f *store.Factors) (other, recovery string) {
+	ways := l.factorWays(r, partial, p, f)
+	codes := len(ways) > 0 && ways[len(ways)-1].Kind == store.CredRecovery
+	switch {
+	case codes && len(ways) == 2:
+		return "", ways[1].URL
+	case len(ways) > 1:
+		return owedURL(r, waysPath, p), ""
+	}
+	return "", ""
+}
+
+// showWays is GET /mfa/ways: the choice between the second factors that a person has.
+func (l *Login) showWays(w http.ResponseWriter, r *http.Request) error {
+	partial, user, p, err := l.owed(r, owesFactor)
+	if err != nil {
+		return err
+	}
+	f, err := l.store.Factors(r.Context(), user.ID)
+	if err != nil {
+		return wrap("second factor", err)
+	}
+	app := p.dress(w)
+	return l.mux.Render(w, r, http.StatusOK, &templates.FactorWaysPage{Base: l.mux.Base(w, r), App: app, Ways: l.factorWays(r, partial, p, f), CancelURL: cancelFactor(partial, p)})
 }
 
 // tryFactor pays for one try at a person's factors, before anything is compared (security.md F7, F10): from the five of this sign-in, and from the ten an

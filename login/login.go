@@ -137,11 +137,14 @@ func New(c Config) (*Login, error) {
 	if len(upstreams) > 0 && (c.Seal == nil || c.Open == nil) {
 		return nil, errors.New("login: Seal and Open are required with Connectors")
 	}
-	if c.Factors.App && (c.Seal == nil || c.Open == nil) {
+	if (c.Factors.App || c.Factors.SMS) && (c.Seal == nil || c.Open == nil) {
 		return nil, errors.New("login: Seal and Open are required with Factors")
 	}
 	if c.CodeKey != nil && (len(c.CodeKey) < 32 || c.Seal == nil || c.Open == nil || c.Templates == nil) {
 		return nil, errors.New("login: CodeKey needs 32 bytes, Seal, Open and Templates")
+	}
+	if c.Factors.SMS && c.Phone == nil {
+		return nil, errors.New("login: Phone is required with Factors.SMS")
 	}
 	if c.Phone != nil {
 		if err := c.Phone.check(); err != nil {

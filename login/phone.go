@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/phone"
@@ -18,7 +17,7 @@ import (
 	"github.com/latchkey-idp/latchkey/templates"
 )
 
-// Phone is sign-in with a code by SMS:
+// Phone is sign-in with a code by SMS, and second factors that are numbers (factor_sms.go):
 //
 //	GET /login/phone ──POST──▶ number ─▶ limits ─▶ attempt, code, outbox ──▶ /login/phone/code ──POST──▶ whose number (phoneIn)?
 //	                                                                                   ├─ somebody's: a session
@@ -27,6 +26,7 @@ import (
 //
 // Up to the code's page everything is the same for every number that can take a message (security.md F8).
 type Phone struct {
+	NoSignIn     bool     // messages are for second factors alone
 	Registration string   // of somebody whose number nobody has; "" = invite
 	Country      string   // whose numbers are read without a code; "" = none
 	Countries    []string // that messages go to
@@ -54,8 +54,6 @@ type Texter interface {
 const (
 	methodPhone      = store.WayPhone // store.Session.Connector of this method
 	phonePath        = "/login/phone"
-	phoneCodePath    = phonePath + "/code"
-	phoneResendPath  = phonePath + "/resend"
 	phoneProofPath   = phonePath + "/proof"
 	phoneNewPath     = phonePath + "/new"
 	accountPhonePath = "/account/phone"
@@ -74,33 +72,59 @@ func (c *Phone) check() error {
 	return nil
 }
 
+// dials says whether people can sign in by phone.
+func (l *Login) dials() bool { return l.phone != nil && !l.phone.NoSignIn }
+
 func (l *Login) mountPhone(mux *web.Mux) {
+	l.mountSMSFactors(mux)
+	if l.phone.Twilio != nil { // from Twilio's servers: the signature is all there is
+		mux.API("POST "+twilioStatusPath, l.twilioStatus)
+	}
+	if !l.dials() {
+		return
+	}
 	mux.Page("GET "+phonePath, web.Public, l.showPhone)
 	mux.Page("POST "+phonePath, web.Public, l.askNumber)
-	mux.Page("GET "+phoneCodePath, web.Public, l.dialling(l.showPhoneCode)) // guarded by the number that waits in this browser, like the next
-	mux.Page("POST "+phoneCodePath, web.Public, l.dialling(l.enterPhoneCode))
-	mux.Page("POST "+phoneResendPath, web.Public, l.dialling(l.resendPhoneCode))
+	mux.Page("GET "+toSignIn.code(), web.Public, l.dialling(toSignIn, l.showPhoneCode)) // guarded by the number that waits in this browser, like the next
+	mux.Page("POST "+toSignIn.code(), web.Public, l.dialling(toSignIn, l.enterPhoneCode))
+	mux.Page("POST "+toSignIn.resend(), web.Public, l.dialling(toSignIn, l.resendPhoneCode))
 	mux.Page("GET "+phoneProofPath, web.Public, l.showPhoneProof) // guarded by the partial sign-in, like the next
 	mux.Page("POST "+phoneProofPath, web.Public, l.provePhone)
 	mux.Page("POST "+phoneNewPath, web.Public, l.newPhoneAccount)
 
 	mux.Page("GET "+accountPhonePath, web.SignedIn, l.accountPhone)
 	mux.Page("POST "+accountPhonePath, web.SignedIn, l.askAccountNumber)
-	mux.Page("GET "+accountPhonePath+"/code", web.SignedIn, l.dialling(l.showPhoneCode))
-	mux.Page("POST "+accountPhonePath+"/code", web.SignedIn, l.dialling(l.enterPhoneCode))
-	mux.Page("POST "+accountPhonePath+"/resend", web.SignedIn, l.dialling(l.resendPhoneCode))
+	mux.Page("GET "+toHave.code(), web.SignedIn, l.dialling(toHave, l.showPhoneCode))
+	mux.Page("POST "+toHave.code(), web.SignedIn, l.dialling(toHave, l.enterPhoneCode))
+	mux.Page("POST "+toHave.resend(), web.SignedIn, l.dialling(toHave, l.resendPhoneCode))
 	mux.Page("POST "+accountPhonePath+"/remove", web.SignedIn, l.removePhone)
-
-	if l.phone.Twilio != nil { // from Twilio's servers: the signature is all there is
-		mux.API("POST "+twilioStatusPath, l.twilioStatus)
-	}
 }
+
+// numberUse is what the code sent to a number is for.
+type numberUse struct {
+	purpose string // of the attempt
+	base    string // path of the page that asks for the code to be sent; those of the code are below it
+}
+
+var (
+	toSignIn = &numberUse{store.AttemptPhone, phonePath}
+	toHave   = &numberUse{store.AttemptNumber, accountPhonePath} // the number becomes that of who is signed in
+	toShow   = &numberUse{store.AttemptFactor, smsPath}          // it is a second factor, and a sign-in waits for it
+	toEnrol  = &numberUse{store.AttemptEnrol, enrolSMSPath}      // it becomes one, and a sign-in waits for it
+	toAdd    = &numberUse{store.AttemptEnrol, addSMSPath}        // it becomes one of who is signed in
+)
+
+func (u *numberUse) code() string   { return u.base + "/code" }
+func (u *numberUse) resend() string { return u.base + "/resend" }
 
 // dialled is the sealed part of a number's attempt.
 type dialled struct {
 	Number   string `json:"n"`
 	Region   string `json:"r"`
 	Remember bool   `json:"k,omitempty"`
+	Partial  string `json:"p,omitempty"` // id of the half-finished sign-in that it is for
+	Factor   string `json:"f,omitempty"` // id of the credential that it is
+	Name     string `json:"l,omitempty"` // that it is to have
 }
 
 // hidden is the sealed part of its code: what nobody but the code's check may know.
@@ -114,9 +138,12 @@ const sealedPhone = "mail_codes.phone." // and the attempt's hash
 
 // dialling is a number that waits for its code.
 type dialling struct {
+	use     *numberUse
 	p       *pending
 	said    dialled
 	current *session.Session // whose account gets the number; nil = a sign-in
+	partial *session.Partial // that waits for a second factor, nil = none
+	user    *store.User      // whose that is
 	reauth  bool             // it only confirms who is signed in
 
 	handle string // "" = nothing was sent yet
@@ -131,36 +158,62 @@ func (d *dialling) path(path string) string {
 	if d.reauth {
 		more["reauth"] = "1"
 	}
-	if d.current != nil {
-		path = strings.Replace(path, phonePath, accountPhonePath, 1)
-	}
 	return pathWith(path, d.p, more)
 }
 
-// dialling finds the number that waits under the request's handle, in this browser, tab and, on the account's pages, for this person.
-func (l *Login) dialling(then func(http.ResponseWriter, *http.Request, *dialling) error) web.Handler {
+// anew is the same wish without what came of it.
+func (d *dialling) anew() *dialling {
+	return &dialling{use: d.use, p: d.p, said: d.said, current: d.current, partial: d.partial, user: d.user, reauth: d.reauth}
+}
+
+// person is whose account it is about, "" = whoever has the number.
+func (d *dialling) person() string {
+	switch {
+	case d.current != nil:
+		return d.current.UserID
+	case d.partial != nil:
+		return d.partial.UserID
+	}
+	return ""
+}
+
+// texts says whether messages go to a country.
+func (l *Login) texts(region string) bool {
+	if !slices.Contains(l.phone.Countries, region) {
+		return false
+	}
+	if l.phone.Twilio == nil {
+		return true
+	}
+	ok, _ := l.phone.Twilio.Serves(region)
+	return ok
+}
+
+// dialling finds the number that waits under the request's handle, in this browser and tab, for this use and, but at a sign-in, for this person.
+func (l *Login) dialling(use *numberUse, then func(http.ResponseWriter, *http.Request, *dialling) error) web.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		p, err := l.pending(r)
 		if err != nil {
 			return l.deadEnd(r, err)
 		}
-		d := &dialling{p: p, handle: r.URL.Query().Get("join"), reauth: p == nil && reauth(r)}
-		purpose := store.AttemptPhone
-		if strings.HasPrefix(r.URL.Path, accountPhonePath) {
-			purpose = store.AttemptNumber
-		}
-		if d.row, err = l.attempt(r, p, d.handle, purpose); err != nil {
-			return err
-		}
-		if purpose == store.AttemptNumber {
-			current, ok := session.Current(r.Context())
-			if !ok || current.UserID != d.row.UserID {
-				return l.attemptOver(nil, nil)
+		d := &dialling{use: use, p: p, handle: r.URL.Query().Get("join"), reauth: p == nil && reauth(r)}
+		switch use {
+		case toHave, toAdd:
+			d.current, _ = session.Current(r.Context())
+		case toShow, toEnrol:
+			owes := map[*numberUse]string{toShow: owesFactor, toEnrol: owesEnrolment}[use]
+			if d.partial, d.user, _, err = l.owed(r, owes); err != nil {
+				return err
 			}
-			d.current = current
+		}
+		if d.row, err = l.attempt(r, p, d.handle, use.purpose); err != nil {
+			return err
 		}
 		if err := l.unseal(d.row, &d.said); err != nil {
 			return err
+		}
+		if d.row.UserID != d.person() || use != toSignIn && d.person() == "" || d.partial != nil && d.said.Partial != d.partial.ID || d.partial == nil && d.said.Partial != "" {
+			return l.attemptOver(p, nil)
 		}
 		if d.code, err = l.store.MailCode(r.Context(), d.row.StateHash); err != nil {
 			return l.attemptOver(p, err)
@@ -214,16 +267,12 @@ func (l *Login) readNumber(r *http.Request) (raw, country string, n phone.Number
 		country = l.phone.Country
 	}
 	n, err := phone.Parse(raw, country)
-	serves := true
-	if err == nil && l.phone.Twilio != nil {
-		serves, _ = l.phone.Twilio.Serves(n.Region)
-	}
 	switch {
 	case errors.Is(err, phone.ErrNoText):
 		key = "phone.error_no_text"
 	case err != nil:
 		key = "phone.error_number"
-	case !slices.Contains(l.phone.Countries, n.Region), !serves:
+	case !l.texts(n.Region):
 		key = "phone.error_country"
 	}
 	return cut(raw, 64), country, n, key
@@ -239,7 +288,7 @@ func (l *Login) askNumber(w http.ResponseWriter, r *http.Request) error {
 		return web.SeeOther(w, r, chooseURL(p))
 	}
 	raw, country, n, key := l.readNumber(r)
-	d := &dialling{p: p, said: dialled{n.E164, n.Region, r.PostFormValue("remember") != ""}, reauth: p == nil && reauth(r)}
+	d := &dialling{use: toSignIn, p: p, said: dialled{Number: n.E164, Region: n.Region, Remember: r.PostFormValue("remember") != ""}, reauth: p == nil && reauth(r)}
 	again := func(status int, e templates.FormErrors) error {
 		page := l.phonePage(w, r, p)
 		page.FormErrors, page.Number, page.Remember = e, raw, d.said.Remember
@@ -259,7 +308,7 @@ func (l *Login) askNumber(w http.ResponseWriter, r *http.Request) error {
 		t.retryAfter(w)
 		return again(http.StatusTooManyRequests, templates.FormErrors{Form: t.key, Args: t.args})
 	}
-	return web.SeeOther(w, r, d.path(phoneCodePath))
+	return web.SeeOther(w, r, d.path(d.use.code()))
 }
 
 // phoneRegistration is the policy for somebody whose number nobody has.

@@ -83,7 +83,7 @@ func (l *Login) text(w http.ResponseWriter, r *http.Request, d *dialling) (texte
 			out = l.limited(a)
 			return errNoText
 		}
-		if d.current != nil && a.Empty { // whoever is signed in may know: it says nothing about anybody's account
+		if d.use != toSignIn && a.Empty { // whoever is known may know: it says nothing about anybody's account
 			out = texted{key: map[string]string{"prefix": "phone.error_paused", "share": "phone.error_unavailable"}[a.Why]}
 			return errNoText
 		}
@@ -108,7 +108,7 @@ func (l *Login) text(w http.ResponseWriter, r *http.Request, d *dialling) (texte
 }
 
 // reaches says whose number it is, and decides before the first message whether any will be sent: to people who may come in, to somebody new where
-// that makes an account, and to whoever is signed in.
+// that makes an account, and to whoever is known.
 func (l *Login) reaches(ctx context.Context, d *dialling) (holder string, err error) {
 	u, err := l.store.UserByPhone(ctx, d.said.Number)
 	switch {
@@ -118,11 +118,14 @@ func (l *Login) reaches(ctx context.Context, d *dialling) (holder string, err er
 		return "", err
 	}
 	if d.handle == "" {
-		d.hidden.Nobody = d.current != nil || u == nil
-		d.hidden.Empty = d.current == nil && (u == nil && !l.phoneMakes(d.p) || u != nil && !u.Active(l.now()))
+		d.hidden.Nobody = d.use != toShow && (d.use != toSignIn || u == nil)
+		d.hidden.Empty = d.use == toSignIn && (u == nil && !l.phoneMakes(d.p) || u != nil && !u.Active(l.now()))
 		if l.phone.Twilio != nil {
 			_, d.hidden.Verify = l.phone.Twilio.Serves(d.said.Region)
 		}
+	}
+	if d.partial != nil {
+		holder = d.partial.UserID
 	}
 	return holder, nil
 }
@@ -133,10 +136,7 @@ func (l *Login) enqueueCode(ctx context.Context, d *dialling, browser, lang, cod
 	first := d.handle == ""
 	if first {
 		d.handle, d.hidden.Empty = newSecret(), empty
-		a := store.Attempt{Connector: methodPhone, Purpose: store.AttemptPhone, FlowHash: d.p.hash()}
-		if d.current != nil {
-			a.Purpose, a.UserID = store.AttemptNumber, d.current.UserID
-		}
+		a := store.Attempt{Connector: methodPhone, Purpose: d.use.purpose, FlowHash: d.p.hash(), UserID: d.person()}
 		if err := l.begun(ctx, d.handle, browser, a, d.said); err != nil {
 			return err
 		}
@@ -235,19 +235,27 @@ func (l *Login) phoneCodeHash(attempt, code string) string {
 func (l *Login) phoneCodePage(w http.ResponseWriter, r *http.Request, d *dialling) (*templates.PhoneCodePage, error) {
 	app := d.p.dress(w)
 	page := &templates.PhoneCodePage{
-		Base: l.mux.Base(w, r), Action: d.path(phoneCodePath), ResendURL: d.path(phoneResendPath), App: app, Number: phone.Pretty(d.said.Number),
-		Digits: l.phone.Digits, Minutes: minutes(d.code.ExpiresAt.Sub(d.code.SentAt.Time)), Account: d.current != nil,
-		ChangeURL: accountPhonePath, CancelURL: accountPath,
+		Base: l.mux.Base(w, r), Action: d.path(d.use.code()), ResendURL: d.path(d.use.resend()), App: app, Number: phone.Pretty(d.said.Number),
+		Digits: l.phone.Digits, Minutes: minutes(d.code.ExpiresAt.Sub(d.code.SentAt.Time)), Known: d.use != toSignIn,
+	}
+	switch d.use {
+	case toSignIn:
+		page.ChangeURL = pathWith(phonePath, d.p, query{"reauth": r.URL.Query().Get("reauth")})
+		page.CancelURL, page.CancelText = pathWith(signInPath, d.p, query{"choose": "1", "reauth": r.URL.Query().Get("reauth")}), "phone.other"
+	case toHave:
+		page.ChangeURL, page.CancelURL, page.CancelText = accountPhonePath, accountPath, "phone.back"
+	case toAdd:
+		page.ChangeURL, page.CancelURL, page.CancelText = addSMSPath, securityPath, "link.cancel"
+	case toEnrol:
+		page.ChangeURL, page.CancelURL, page.CancelText = owedURL(r, enrolSMSPath, d.p), chooseURL(d.p), "link.cancel"
+	case toShow: // whoever has the password alone does not learn the number
+		page.Number, page.CancelURL, page.CancelText = hiddenNumber(d.said.Number), owedURL(r, waysPath, d.p), "mfa.other_way"
 	}
 	if d.hidden.Verify {
 		page.Digits = 6
 	}
-	if d.current == nil {
-		page.ChangeURL = pathWith(phonePath, d.p, query{"reauth": r.URL.Query().Get("reauth")})
-		page.CancelURL = pathWith(signInPath, d.p, query{"choose": "1", "reauth": r.URL.Query().Get("reauth")})
-	}
 	// What became of the message says that there was one. So it is told only where a message goes to everybody.
-	if d.current == nil && !l.phoneMakes(d.p) {
+	if d.use == toSignIn && !l.phoneMakes(d.p) {
 		return page, nil
 	}
 	m, err := l.store.Message(r.Context(), d.code.MessageID)
@@ -284,7 +292,7 @@ func undelivered(code int64) string {
 	return "phone.failed"
 }
 
-// showPhoneCode is GET /login/phone/code and /account/phone/code.
+// showPhoneCode is the page of a code, whatever it is for.
 func (l *Login) showPhoneCode(w http.ResponseWriter, r *http.Request, d *dialling) error {
 	page, err := l.phoneCodePage(w, r, d)
 	if err != nil {
@@ -293,7 +301,7 @@ func (l *Login) showPhoneCode(w http.ResponseWriter, r *http.Request, d *diallin
 	return l.mux.Render(w, r, http.StatusOK, page)
 }
 
-// resendPhoneCode is POST /login/phone/resend. While a code can still be tried, another one takes its place and nothing else; after that it is a
+// resendPhoneCode sends another message. While a code can still be tried, another one takes its place and nothing else; after that it is a
 // new attempt, which the limits count like any other.
 func (l *Login) resendPhoneCode(w http.ResponseWriter, r *http.Request, d *dialling) error {
 	if !d.code.UsedAt.IsZero() {
@@ -301,14 +309,14 @@ func (l *Login) resendPhoneCode(w http.ResponseWriter, r *http.Request, d *diall
 	}
 	next := d
 	if d.code.Tries >= codeTries || !l.now().Before(d.code.ExpiresAt.Time) {
-		next = &dialling{p: d.p, said: d.said, current: d.current, reauth: d.reauth}
+		next = d.anew()
 	}
 	t, err := l.text(w, r, next)
 	if err != nil {
 		return wrap("text message", err)
 	}
 	if t.key == "" {
-		return web.SeeOther(w, r, next.path(phoneCodePath))
+		return web.SeeOther(w, r, next.path(next.use.code()))
 	}
 	t.retryAfter(w)
 	page, err := l.phoneCodePage(w, r, d)
@@ -319,7 +327,7 @@ func (l *Login) resendPhoneCode(w http.ResponseWriter, r *http.Request, d *diall
 	return l.mux.Render(w, r, http.StatusTooManyRequests, page)
 }
 
-// enterPhoneCode is POST /login/phone/code and /account/phone/code.
+// enterPhoneCode takes a code, and goes on with what it is for.
 func (l *Login) enterPhoneCode(w http.ResponseWriter, r *http.Request, d *dialling) error {
 	ctx := r.Context()
 	again := func(status int, e templates.FormErrors) error {
@@ -336,6 +344,15 @@ func (l *Login) enterPhoneCode(w http.ResponseWriter, r *http.Request, d *dialli
 	code := typedCode(r.PostFormValue("code"))
 	if code == "" {
 		return wrong("phone.error_required", nil)
+	}
+	if d.use == toShow {
+		wait, err := l.tryFactor(r, d.partial)
+		switch {
+		case err != nil:
+			return startOver(d.p, err)
+		case wait > 0:
+			return again(http.StatusTooManyRequests, factorWait(w, wait))
+		}
 	}
 	// Each code has its tries, and the number has them over all codes, browsers and processes (security.md F10); both are paid before the comparison.
 	try := throttle.CodeTry(d.said.Number, web.ClientIP(ctx), l.sessions.FlowBinding(r))
@@ -365,6 +382,11 @@ func (l *Login) enterPhoneCode(w http.ResponseWriter, r *http.Request, d *dialli
 		if err := l.limiter.Failed(ctx, try); err != nil {
 			return wrap("code", err)
 		}
+		if d.use == toShow {
+			if err := l.record(ctx, "factor_failed", d.partial.UserID, d.p.clientID(), map[string]any{"factor": store.CredSMS}); err != nil {
+				return wrap("code", err)
+			}
+		}
 		if left := codeTries - int(d.code.Tries) - 1; left > 0 && !over {
 			return wrong("phone.error_wrong", map[string]any{"Count": left})
 		}
@@ -373,8 +395,15 @@ func (l *Login) enterPhoneCode(w http.ResponseWriter, r *http.Request, d *dialli
 	if err := l.limiter.Succeeded(ctx, try); err != nil {
 		return wrap("code", err)
 	}
-	if d.current != nil {
+	switch d.use {
+	case toHave:
 		return l.takeNumber(w, r, d)
+	case toShow:
+		return l.showedNumber(w, r, d)
+	case toEnrol:
+		return l.enrolledNumber(w, r, d)
+	case toAdd:
+		return l.addedNumber(w, r, d)
 	}
 	return l.phoneIn(w, r, d)
 }

@@ -17,12 +17,13 @@ import (
 
 // Why a number alone does not open its account, as store.Partial.Owes of a sign-in that owes the password too.
 const (
-	owesProofOld   = "phone_old"   // nobody proved it for long: it may be somebody else's by now
-	owesProofNew   = "phone_new"   // it was put there a short while ago
-	owesProofAdmin = "phone_admin" // who has the number would have power over others (security.md F12)
+	owesProofOld    = "phone_old"    // nobody proved it for long: it may be somebody else's by now
+	owesProofNew    = "phone_new"    // it was put there a short while ago
+	owesProofAdmin  = "phone_admin"  // who has the number would have power over others (security.md F12)
+	owesProofFactor = "phone_factor" // it asks for two factors, and has but numbers for the second: one more message proves nothing more (R60)
 )
 
-var owesProof = []string{owesProofOld, owesProofNew, owesProofAdmin}
+var owesProof = []string{owesProofOld, owesProofNew, owesProofAdmin, owesProofFactor}
 
 func unmarshal(plain []byte, into any) error {
 	if err := json.Unmarshal(plain, into); err != nil {
@@ -144,7 +145,11 @@ func (l *Login) phoneOwes(ctx context.Context, u *store.User) (string, error) {
 	case !proven.ChangedAt.IsZero() && now.Sub(proven.ChangedAt.Time) < l.phone.Cooldown:
 		return owesProofNew, nil
 	}
-	return "", nil
+	kinds, err := l.store.FactorKindsOf(ctx, u.ID)
+	if err != nil || !onlySMS(kinds) {
+		return "", err
+	}
+	return owesProofFactor, nil
 }
 
 // registerPhone makes the account of somebody whose number nobody has, and looks at the policy itself (security.md F17).
@@ -186,7 +191,7 @@ func (l *Login) phoneProofPage(w http.ResponseWriter, r *http.Request, partial *
 	more := query{"reauth": r.URL.Query().Get("reauth")}
 	page := &templates.PhoneProofPage{
 		App: p.dress(w), Base: l.mux.Base(w, r), Action: pathWith(phoneProofPath, p, more), Number: phone.Pretty(u.Phone),
-		Why: map[string]string{owesProofOld: "phone.why_old", owesProofNew: "phone.why_new", owesProofAdmin: "phone.why_admin"}[partial.Owes], OtherURL: chooseURL(p),
+		Why: map[string]string{owesProofOld: "phone.why_old", owesProofNew: "phone.why_new", owesProofAdmin: "phone.why_admin", owesProofFactor: "phone.why_factor"}[partial.Owes], OtherURL: chooseURL(p),
 	}
 	may, err := l.mayLeaveNumber(r.Context(), partial, p)
 	if err != nil {
@@ -315,7 +320,7 @@ func (l *Login) newPhoneAccount(w http.ResponseWriter, r *http.Request) error {
 		if err := l.phoneLost(ctx, u); err != nil {
 			return err
 		}
-		made, err := l.registerPhone(ctx, &dialling{p: p, said: dialled{Number: u.Phone}})
+		made, err := l.registerPhone(ctx, &dialling{use: toSignIn, p: p, said: dialled{Number: u.Phone}})
 		if err != nil {
 			return err
 		}

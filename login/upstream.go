@@ -157,7 +157,7 @@ func (l *Login) ownWays() (list []string) {
 	if l.emailCode {
 		list = append(list, methodEmailCode)
 	}
-	if l.phone != nil {
+	if l.dials() {
 		list = append(list, methodPhone)
 	}
 	return list
@@ -203,7 +203,7 @@ func (l *Login) methods(p *pending, more query) []templates.Method {
 
 // phoneMethod puts the button of sign-in by phone in front of the others: it is no upstream's.
 func (l *Login) phoneMethod(b *templates.Base, p *pending, more query, list []templates.Method) []templates.Method {
-	if l.phone == nil || !p.admits(methodPhone) {
+	if !l.dials() || !p.admits(methodPhone) {
 		return list
 	}
 	return append([]templates.Method{{ID: methodPhone, Label: b.T("phone.method"), Icon: "phone", URL: pathWith(phonePath, p, more)}}, list...)

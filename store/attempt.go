@@ -16,6 +16,8 @@ const (
 	AttemptAddress  = "address"  // UserID, who is signed in, proves an address
 	AttemptPhone    = "phone"    // a number that waits for its code, to sign in
 	AttemptNumber   = "number"   // the same, to be UserID's
+	AttemptFactor   = "factor"   // a code for UserID's second factor, which waits for it
+	AttemptEnrol    = "enrol"    // a number that waits for its code, to become UserID's second factor
 	AttemptEmail    = "email"    // UserID, who is signed in, proves the address to change to
 	AttemptRegister = "register" // somebody new proves their address
 	AttemptCode     = "code"     // somebody signs in with a code that goes to the account's address

@@ -11,6 +11,7 @@ import (
 const (
 	CredPassword = "password" // Secret is a PHC string
 	CredTOTP     = "totp"     // Secret is the sealed seed of an authenticator app, Counter the last step that was accepted
+	CredSMS      = "sms"      // Secret is the sealed E.164 number that codes are sent to
 	CredRecovery = "recovery" // Secret is the hash of one recovery code; used when LastUsedAt is set
 )
 

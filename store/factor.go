@@ -12,7 +12,7 @@ import (
 
 // FactorKinds are the kinds of credentials that a sign-in can ask for after its first proof. Recovery codes are none of them: they stand in for
 // one, and nobody has them without.
-var FactorKinds = []string{CredTOTP}
+var FactorKinds = []string{CredTOTP, CredSMS}
 
 // kindIn is the condition that a credential is of one of these kinds, which are this package's own words.
 func kindIn(kinds ...string) string { return "kind IN ('" + strings.Join(kinds, "', '") + "')" }
@@ -133,6 +133,14 @@ const useTOTP = `UPDATE credentials SET counter = ?, last_used_at = ? WHERE id =
 func (s *Store) UseTOTP(ctx context.Context, id string, step int64) error {
 	n, err := s.exec(ctx, useTOTP, step, At(s.now(ctx)), id, step)
 	return changed(n, err, fmt.Errorf("store: time step: %w", ErrUsed))
+}
+
+const noteFactor = `UPDATE credentials SET last_used_at = ? WHERE id = ? AND user_id = ? AND kind = 'sms'`
+
+// NoteSMS notes that a code sent to a person's second factor came back; ErrUsed when the factor is gone meanwhile.
+func (s *Store) NoteSMS(ctx context.Context, userID, id string) error {
+	n, err := s.exec(ctx, noteFactor, At(s.now(ctx)), id, userID)
+	return changed(n, err, fmt.Errorf("store: second factor: %w", ErrUsed))
 }
 
 var renameFactor = `UPDATE credentials SET label = ?, updated_at = ? WHERE id = ? AND user_id = ? AND ` + kindIn(FactorKinds...)

@@ -21,6 +21,7 @@ func pages() []Page {
 		&AuthoritiesPage{}, &AuthorityPage{}, &ActingPage{},
 		&PhonePage{}, &PhoneCodePage{}, &PhoneProofPage{},
 		&FactorPage{}, &RecoveryPage{}, &EnrolPage{}, &CodesPage{}, &SecurityPage{},
+		&SMSFactorPage{}, &FactorNumberPage{}, &FactorWaysPage{},
 	}
 }
 

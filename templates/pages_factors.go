@@ -13,7 +13,8 @@ type FactorPage struct {
 	FormErrors
 	Action      string
 	App         *App   // who sent the person here, nil = nobody
-	RecoveryURL string // of the page for a recovery code; "" = there are none left
+	OtherURL    string // of the choice between second factors; "" = there is none
+	RecoveryURL string // of the page for a recovery code; "" = there are none left, or they are among the choice
 	CancelURL   string // a path of ours
 }
 
@@ -62,6 +63,7 @@ type EnrolPage struct {
 	QRSide    int    // modules to a side
 	Key       string // in groups, for who types it
 	Name      string
+	SMSURL    string // where a number is added instead; "" = nowhere
 	CancelURL string // a path of ours
 }
 
@@ -114,7 +116,8 @@ type SecurityPage struct {
 	Recent    bool // the person showed a moment ago who they are, so they may change it
 	ReauthURL string
 	Factors   []FactorLine
-	MayAdd    bool
+	MayAddApp bool
+	MayAddSMS bool
 	Required  bool // one must stay
 	CodesLeft int
 }
@@ -127,6 +130,7 @@ func (p *SecurityPage) Summary() Summary { return p.summary("error-summary", &p.
 // FactorLine is a second factor.
 type FactorLine struct {
 	ID, Kind, Name  string // Name "" = the person gave none
+	Number          string // of a telephone, "" = it is none
 	Since, LastUsed string // as Base.When prints them
 	Kept            bool   // the last one, and one is required
 }

@@ -81,10 +81,11 @@ type PhoneCodePage struct {
 	App               *App
 	Number            string // for people to read
 	Digits, Minutes   int
-	Account           bool
+	Known             bool   // the number is that of who is asked, or becomes it: so there is a message
 	Notice            string // a key: what became of the message, "" = nothing is known
-	ChangeURL         string // of the page before
+	ChangeURL         string // of the page before; "" = there is no other number
 	CancelURL         string // a path of ours
+	CancelText        string // key of what it says
 }
 
 func (*PhoneCodePage) file() string { return "phone_code.html" }

@@ -16,12 +16,12 @@ func phoneSamples(base, signedIn func() Base, app *App, when string) []sample {
 	late.Countries = countries[:1]
 	late.FormErrors = FormErrors{Form: "phone.error_wait", Args: map[string]any{"Seconds": 21}}
 	code := PhoneCodePage{Base: base(), Action: "/login/phone/code?join=j", ResendURL: "/login/phone/resend?join=j", Number: "+49 1512 3456789", Digits: 6, Minutes: 3,
-		ChangeURL: "/login/phone", CancelURL: "/login?choose=1"}
+		ChangeURL: "/login/phone", CancelURL: "/login?choose=1", CancelText: "phone.other"}
 	codeWrong := code
 	codeWrong.Notice = "phone.failed_opted_out"
 	codeWrong.FormErrors = FormErrors{Fields: map[string]string{"code": "phone.error_wrong"}, Args: map[string]any{"Count": 1}}
 	codeAccount := code
-	codeAccount.Base, codeAccount.Account = signedIn(), true
+	codeAccount.Base, codeAccount.Known, codeAccount.CancelText = signedIn(), true, "phone.back"
 	return []sample{
 		{"phone", &ask, []string{"phone-title", "phone-form", "phone-country", "phone-number", "phone-remember", "phone-submit", "phone-cancel"}},
 		{"phone_wrong", &wrong, []string{"phone-form", "error-summary", "phone-number-error"}},

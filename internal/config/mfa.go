@@ -6,6 +6,9 @@ import "github.com/latchkey-idp/latchkey/internal/privilege"
 type MFA struct {
 	// AllowApp lets people add an authenticator app (TOTP). Where it is off, those who have one keep it.
 	AllowApp bool `yaml:"allow_app"`
+	// AllowSMS lets people add a telephone number that codes are sent to. It needs the block twilio; countries, limits and the codes' life are those of
+	// login.phone, which may be off itself. Where it is turned off, those who have one keep it while messages can be sent.
+	AllowSMS bool `yaml:"allow_sms"`
 	// AllowedFor are the privileges of which somebody must hold one to add a factor; empty = everybody. Whoever must have one may.
 	AllowedFor []string `yaml:"allowed_for"`
 	// RequiredFor are privileges: whoever holds one has a second factor, or adds it before the next sign-in is complete.
@@ -28,6 +31,9 @@ func (c *Config) AdministratorsNeedMFA() bool {
 	return c.MFA.Administrators == MFARequired
 }
 
+// SendsSMS says whether text messages are sent for anything: to sign in, or as a second factor.
+func (c *Config) SendsSMS() bool { return c.Login.Phone.Enabled || c.MFA.AllowSMS }
+
 func (r *reader) checkMFA(exists func(path, name string) bool) {
 	m := &r.cfg.MFA
 	at := func(key string) string { return join("mfa", key) }
@@ -40,8 +46,11 @@ func (r *reader) checkMFA(exists func(path, name string) bool) {
 	if m.Administrators != "" {
 		r.choice(at("administrators"), m.Administrators, MFARequired, MFAOffered)
 	}
-	if !m.AllowApp && (len(m.RequiredFor) > 0 || r.cfg.AdministratorsNeedMFA()) {
-		r.problem(at("allow_app"), "is false, so nobody can add a second factor; but one is required (required_for, administrators)")
+	if m.AllowSMS && len(r.cfg.Twilio) == 0 {
+		r.problem(at("allow_sms"), "is true, and there is no block twilio to send messages with")
+	}
+	if !m.AllowApp && !m.AllowSMS && (len(m.RequiredFor) > 0 || r.cfg.AdministratorsNeedMFA()) {
+		r.problem(at("allow_app"), "is false, and so is allow_sms: nobody can add a second factor; but one is required (required_for, administrators)")
 	}
 	if !r.cfg.AdministratorsNeedMFA() && r.production() {
 		r.warn(at("administrators"), "lets people with power over others' accounts sign in without a second factor")

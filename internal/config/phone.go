@@ -159,7 +159,7 @@ func (r *reader) checkPhone() {
 		country(at("country"), p.Country)
 	}
 	r.list(at("allowed_countries"), p.AllowedCountries, country)
-	if p.Enabled && p.Country == "" && len(p.AllowedCountries) == 0 {
+	if r.cfg.SendsSMS() && p.Country == "" && len(p.AllowedCountries) == 0 {
 		r.problem(at("country"), "is missing, and so is allowed_countries: messages would go to no country")
 	}
 	r.number(at("code_digits"), p.CodeDigits, 6, 8)
@@ -277,8 +277,8 @@ func (r *reader) checkTwilio(p *Phone) {
 	switch {
 	case len(r.cfg.Twilio) == 0:
 		return
-	case !p.Enabled:
-		r.warn("twilio", "is of no use while login.phone.enabled is false")
+	case !r.cfg.SendsSMS():
+		r.warn("twilio", "is of no use while login.phone.enabled and mfa.allow_sms are false")
 		return
 	}
 	for _, c := range p.Countries() {

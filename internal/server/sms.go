@@ -21,7 +21,7 @@ import (
 
 // openSMS makes what sends text messages. It does not connect. The demonstration has no account: there they stay where /dev/outbox shows them.
 func (s *Server) openSMS() (err error) {
-	if !s.cfg.Login.Phone.Enabled || len(s.cfg.Twilio) == 0 && s.opts.Demo {
+	if !s.cfg.SendsSMS() || len(s.cfg.Twilio) == 0 && s.opts.Demo {
 		return nil
 	}
 	c := twilio.Config{HTTP: web.Outbound(false)}
@@ -75,13 +75,14 @@ func (s *Server) sendText(ctx context.Context, m store.Message) error {
 	return &notify.Error{Stage: "twilio", Code: e.Code, Permanent: e.Fate != twilio.NotSent, After: e.After, Words: words}
 }
 
-// phoneLogin is sign-in by phone as the configuration has it, nil = off.
+// phoneLogin is sign-in by phone, and what second factors take of it, as the configuration has it; nil = no messages.
 func (s *Server) phoneLogin() *login.Phone {
 	p := &s.cfg.Login.Phone
-	if !p.Enabled {
+	if !s.cfg.SendsSMS() {
 		return nil
 	}
 	out := &login.Phone{
+		NoSignIn:     !p.Enabled,
 		Registration: p.Registration, Country: p.Country, Countries: p.Countries(), Digits: p.CodeDigits, Life: p.CodeTTL, ProveAgain: p.ProveAgainAfter,
 		Cooldown: p.ChangeCooldown, Limits: textLimits(p), Key: s.master.Derive("sms-code"), Alarm: s.spendAlarm,
 		Delivered: func(status string) { s.metrics.texts.WithLabelValues(status).Inc() },
@@ -162,7 +163,7 @@ type SMSStatus struct {
 func (c *Console) SMSStatus(ctx context.Context) (*SMSStatus, error) {
 	p := &c.cfg.Login.Phone
 	limits := textLimits(p)
-	out := &SMSStatus{Enabled: p.Enabled, PerDay: limits.PerDay, Price: p.Spend.Currency}
+	out := &SMSStatus{Enabled: c.cfg.SendsSMS(), PerDay: limits.PerDay, Price: p.Spend.Currency}
 	sw, err := c.Store.Switch(ctx, store.SwitchSMS)
 	if err != nil {
 		return nil, err
