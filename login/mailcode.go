@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	codeLife  = 10 * time.Minute // less where the attempt or the flow ends sooner
+	codeLife  = 5 * time.Minute // of a code by mail (security.md F10); less where the attempt or the flow ends sooner
 	codeTries = 5                // of one code (security.md F10)
 	codeSends = 5                // mails of one attempt
 	codeWait  = time.Minute      // until the next mail to the same address
