@@ -49,20 +49,7 @@ func (l *Login) changeEmail(w http.ResponseWriter, r *http.Request) error {
 	if key != "" {
 		return again(http.StatusUnprocessableEntity, templates.FormErrors{Fields: map[string]string{"email": key}})
 	}
-	handle, row, err := l.beginCode(w, r, nil, store.Attempt{Purpose: store.AttemptEmail, UserID: u.ID})
-	if err != nil {
-		return err
-	}
-	c := l.emailCoded(handle, row)
-	sent, err := l.mailCode(w, r, c, said)
-	switch {
-	case err != nil:
-		return wrap("mail with a code", err)
-	case sent.throttled > 0:
-		retryAfter(w, sent.throttled)
-		return again(http.StatusTooManyRequests, templates.FormErrors{Form: "error.too_many"})
-	}
-	return web.SeeOther(w, r, c.code)
+	return l.mailFirst(w, r, nil, store.Attempt{Purpose: store.AttemptEmail, UserID: u.ID}, l.emailCoded, said, again)
 }
 
 // wrongAddress is the key of what is wrong with an address that nobody looked up yet, "" for nothing.
@@ -77,18 +64,7 @@ func wrongAddress(email string) string {
 	return ""
 }
 
-// beginCode keeps an attempt whose codes go by mail, for this browser and flow.
-func (l *Login) beginCode(w http.ResponseWriter, r *http.Request, p *pending, a store.Attempt) (handle string, row *store.Attempt, err error) {
-	handle, a.FlowHash = newSecret(), p.hash()
-	l.sessions.FlowCookie(w, r)
-	browser := l.sessions.FlowBinding(r)
-	if err = l.begun(r.Context(), handle, browser, a, struct{}{}); err == nil {
-		row, err = l.store.Attempt(r.Context(), hashOf(handle), browser)
-	}
-	return handle, row, wrap("an attempt", err)
-}
-
-func (l *Login) emailCoded(handle string, row *store.Attempt) *coded {
+func (l *Login) emailCoded(_ *http.Request, _ *pending, handle string, row *store.Attempt) *coded {
 	at := func(path string) string { return pathWith(path, nil, query{"join": handle}) }
 	c := &coded{row: row, own: row.UserID, code: at(emailCodePath), resend: at(emailResendPath), change: emailPath, cancel: accountPath}
 	c.proven = func(w http.ResponseWriter, r *http.Request, code *store.MailCode, said typed) error {
@@ -115,7 +91,7 @@ func (l *Login) changing(then func(http.ResponseWriter, *http.Request, *coded) e
 		} else if err != nil {
 			return err
 		}
-		return then(w, r, l.emailCoded(handle, row))
+		return then(w, r, l.emailCoded(r, nil, handle, row))
 	}
 }
 

@@ -73,20 +73,7 @@ func (l *Login) askEmailCode(w http.ResponseWriter, r *http.Request) error {
 	if key := wrongAddress(said.Email); key != "" {
 		return wrong(http.StatusUnprocessableEntity, templates.FormErrors{Fields: map[string]string{"email": key}})
 	}
-	handle, row, err := l.beginCode(w, r, p, store.Attempt{Purpose: store.AttemptCode})
-	if err != nil {
-		return err
-	}
-	c := l.signInCoded(r, p, handle, row)
-	sent, err := l.mailCode(w, r, c, said)
-	switch {
-	case err != nil:
-		return wrap("mail with a code", err)
-	case sent.throttled > 0:
-		retryAfter(w, sent.throttled)
-		return wrong(http.StatusTooManyRequests, templates.FormErrors{Form: "error.too_many"})
-	}
-	return web.SeeOther(w, r, c.code)
+	return l.mailFirst(w, r, p, store.Attempt{Purpose: store.AttemptCode}, l.signInCoded, said, wrong)
 }
 
 func (l *Login) signInCoded(r *http.Request, p *pending, handle string, row *store.Attempt) *coded {

@@ -327,6 +327,19 @@ func startOver(p *pending, err error) error {
 // settleOwed goes on after the person settled what partial owed: to what it owes next, or it makes the session. settle does it, in the transaction of
 // the rest; since is what was proven by it. made is nil when something else is owed, and then the answer was sent.
 func (l *Login) settleOwed(w http.ResponseWriter, r *http.Request, partial *session.Partial, u *store.User, p *pending, since []string, settle func(context.Context) error) (made *session.Session, err error) {
+	if slices.Contains(owesProof, partial.Owes) { // whatever it was proven by, the number is theirs
+		first := settle
+		settle = func(ctx context.Context) error {
+			if err := first(ctx); err != nil {
+				return err
+			}
+			err := l.store.ProvePhone(ctx, u.ID, u.Phone)
+			if errors.Is(err, store.ErrConflict) { // it changed hands meanwhile
+				return &web.Error{Status: http.StatusBadRequest, Key: "error.sign_in_expired", Code: "sign_in_expired", Err: err}
+			}
+			return err
+		}
+	}
 	owes := ""
 	if partial.SessionID == "" {
 		if owes, err = l.owing(r.Context(), u, session.Methods(partial.AMR, since...), partial.Owes); err != nil {

@@ -18,7 +18,7 @@ import (
 // showFactor is GET /mfa: the second factor of a half-finished sign-in, or of a session that an application or a page asks more of. Whoever has shown
 // enough goes on; whoever has nothing to show adds it first.
 func (l *Login) showFactor(w http.ResponseWriter, r *http.Request) error {
-	partial, user, p, err := l.owed(r, owesFactor)
+	partial, user, p, err := l.owedFactor(r)
 	if err != nil {
 		current, signedIn := session.Current(r.Context())
 		if !isBadRequest(err) || !signedIn || p == nil && r.URL.Query().Get("flow") != "" { // the last: it is the flow that is over
@@ -33,14 +33,22 @@ func (l *Login) showFactor(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return wrap("second factor", err)
 	}
-	if after := kindsAfter(kinds, partial.AMR); len(after) > 0 && after[0].path != factorPath {
+	switch after := kindsAfter(kinds, partial.AMR); {
+	case len(after) > 0 && after[0].path != factorPath:
 		return web.SeeOther(w, r, owedURL(r, after[0].path, p))
+	case len(after) == 0 && slices.Contains(owesProof, partial.Owes):
+		return web.SeeOther(w, r, owedURL(r, phoneProofPath, p))
 	}
 	page, _, err := l.factorPage(w, r, partial, user, p)
 	if err != nil {
 		return wrap("second factor", err)
 	}
 	return l.mux.Render(w, r, http.StatusOK, page)
+}
+
+// owedFactor returns the partial sign-in that a second factor settles: one that owes it, or that owes another proof beside a number (phoneproof.go).
+func (l *Login) owedFactor(r *http.Request) (*session.Partial, *store.User, *pending, error) {
+	return l.owed(r, append([]string{owesFactor}, owesProof...)...)
 }
 
 // stepUp begins to raise a session. partial is nil when the answer was sent: there is nothing to show, or it must be added first.
@@ -108,14 +116,17 @@ func (l *Login) factorPage(w http.ResponseWriter, r *http.Request, partial *sess
 	if err != nil {
 		return nil, nil, err
 	}
-	page := &templates.FactorPage{Base: l.mux.Base(w, r), Action: owedURL(r, factorPath, p), App: app, CancelURL: cancelFactor(partial, p)}
+	page := &templates.FactorPage{Base: l.mux.Base(w, r), Action: owedURL(r, factorPath, p), App: app, CancelURL: cancelFactor(r, partial, p)}
 	page.OtherURL, page.RecoveryURL = l.otherWays(r, partial, p, f)
 	return page, f, nil
 }
 
 // cancelFactor is where somebody goes who shows no second factor.
-func cancelFactor(partial *session.Partial, p *pending) string {
-	if partial.SessionID != "" && p == nil {
+func cancelFactor(r *http.Request, partial *session.Partial, p *pending) string {
+	switch {
+	case slices.Contains(owesProof, partial.Owes):
+		return owedURL(r, phoneProofPath, p)
+	case partial.SessionID != "" && p == nil:
 		return accountPath
 	}
 	return chooseURL(p)
@@ -151,7 +162,7 @@ func (l *Login) otherWays(r *http.Request, partial *session.Partial, p *pending,
 
 // showWays is GET /mfa/ways: the choice between the second factors that a person has.
 func (l *Login) showWays(w http.ResponseWriter, r *http.Request) error {
-	partial, user, p, err := l.owed(r, owesFactor)
+	partial, user, p, err := l.owedFactor(r)
 	if err != nil {
 		return err
 	}
@@ -160,7 +171,7 @@ func (l *Login) showWays(w http.ResponseWriter, r *http.Request) error {
 		return wrap("second factor", err)
 	}
 	app := p.dress(w)
-	return l.mux.Render(w, r, http.StatusOK, &templates.FactorWaysPage{Base: l.mux.Base(w, r), App: app, Ways: l.factorWays(r, partial, p, f), CancelURL: cancelFactor(partial, p)})
+	return l.mux.Render(w, r, http.StatusOK, &templates.FactorWaysPage{Base: l.mux.Base(w, r), App: app, Ways: l.factorWays(r, partial, p, f), CancelURL: cancelFactor(r, partial, p)})
 }
 
 // tryFactor pays for one try at a person's factors, before anything is compared (security.md F7, F10): from the five of this sign-in, and from the ten an
@@ -174,7 +185,7 @@ func (l *Login) tryFactor(r *http.Request, partial *session.Partial) (wait time.
 
 // enterFactor is POST /mfa: the code of an authenticator app.
 func (l *Login) enterFactor(w http.ResponseWriter, r *http.Request) error {
-	partial, user, p, err := l.owed(r, owesFactor)
+	partial, user, p, err := l.owedFactor(r)
 	if err != nil {
 		return err
 	}
@@ -267,7 +278,7 @@ func factorWait(w http.ResponseWriter, wait time.Duration) templates.FormErrors 
 
 // showRecovery is GET /mfa/recovery.
 func (l *Login) showRecovery(w http.ResponseWriter, r *http.Request) error {
-	_, _, p, err := l.owed(r, owesFactor)
+	_, _, p, err := l.owedFactor(r)
 	if err != nil {
 		return err
 	}
@@ -281,7 +292,7 @@ func (l *Login) recoveryPage(w http.ResponseWriter, r *http.Request, p *pending)
 
 // enterRecovery is POST /mfa/recovery: a recovery code in the place of a factor.
 func (l *Login) enterRecovery(w http.ResponseWriter, r *http.Request) error {
-	partial, user, p, err := l.owed(r, owesFactor)
+	partial, user, p, err := l.owedFactor(r)
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func hiddenNumber(number string) string { return "•••• " + number[max(0,
 
 // showSMS is GET /mfa/sms: the numbers that a code can go to. Nothing is sent before the person asks for it: each message is paid for.
 func (l *Login) showSMS(w http.ResponseWriter, r *http.Request) error {
-	partial, user, p, err := l.owed(r, owesFactor)
+	partial, user, p, err := l.owedFactor(r)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (l *Login) showSMS(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (l *Login) smsPage(w http.ResponseWriter, r *http.Request, partial *session.Partial, u *store.User, p *pending) (*templates.SMSFactorPage, error) {
-	page := &templates.SMSFactorPage{App: p.dress(w), Base: l.mux.Base(w, r), Action: owedURL(r, smsPath, p), CancelURL: cancelFactor(partial, p)}
+	page := &templates.SMSFactorPage{App: p.dress(w), Base: l.mux.Base(w, r), Action: owedURL(r, smsPath, p), CancelURL: cancelFactor(r, partial, p)}
 	f, err := l.store.Factors(r.Context(), u.ID)
 	if err != nil {
 		return nil, err
@@ -101,7 +101,7 @@ func (l *Login) smsPage(w http.ResponseWriter, r *http.Request, partial *session
 
 // sendSMS is POST /mfa/sms: a code to one of the person's numbers.
 func (l *Login) sendSMS(w http.ResponseWriter, r *http.Request) error {
-	partial, user, p, err := l.owed(r, owesFactor)
+	partial, user, p, err := l.owedFactor(r)
 	if err != nil {
 		return err
 	}

@@ -24,9 +24,9 @@ import (
 
 const (
 	codeLife  = 5 * time.Minute // of a code by mail (security.md F10); less where the attempt or the flow ends sooner
-	codeTries = 5                // of one code (security.md F10)
-	codeSends = 5                // mails of one attempt
-	codeWait  = time.Minute      // until the next mail to the same address
+	codeTries = 5               // of one code (security.md F10)
+	codeSends = 5               // mails of one attempt
+	codeWait  = time.Minute     // until the next mail to the same address
 )
 
 // typed is the sealed part of a code's row: what the person said.
@@ -70,6 +70,7 @@ type coded struct {
 	code, resend, change, cancel string
 	// opens: the code opens the account that has the address. Otherwise it proves an address that nobody else has.
 	opens  bool
+	hidden bool   // whoever enters the code may not know the address
 	own    string // the account that may have the address and prove it all the same, "" = none
 	proven func(w http.ResponseWriter, r *http.Request, code *store.MailCode, said typed) error
 }
@@ -149,6 +150,35 @@ func (l *Login) sendCode(w http.ResponseWriter, r *http.Request, c *coded, old *
 	return err
 }
 
+// mailFirst begins an attempt, mails its first code and leads to the page that asks for it, of which of knows the rest. again shows the page before.
+func (l *Login) mailFirst(w http.ResponseWriter, r *http.Request, p *pending, a store.Attempt, of func(*http.Request, *pending, string, *store.Attempt) *coded, said typed, again func(int, templates.FormErrors) error) error {
+	handle, row, err := l.beginCode(w, r, p, a)
+	if err != nil {
+		return err
+	}
+	c := of(r, p, handle, row)
+	sent, err := l.mailCode(w, r, c, said)
+	switch {
+	case err != nil:
+		return wrap("mail with a code", err)
+	case sent.throttled > 0:
+		retryAfter(w, sent.throttled)
+		return again(http.StatusTooManyRequests, templates.FormErrors{Form: "error.too_many"})
+	}
+	return web.SeeOther(w, r, c.code)
+}
+
+// beginCode keeps an attempt whose codes go by mail, for this browser and flow.
+func (l *Login) beginCode(w http.ResponseWriter, r *http.Request, p *pending, a store.Attempt) (handle string, row *store.Attempt, err error) {
+	handle, a.FlowHash = newSecret(), p.hash()
+	l.sessions.FlowCookie(w, r)
+	browser := l.sessions.FlowBinding(r)
+	if err = l.begun(r.Context(), handle, browser, a, struct{}{}); err == nil {
+		row, err = l.store.Attempt(r.Context(), hashOf(handle), browser)
+	}
+	return handle, row, wrap("an attempt", err)
+}
+
 // waysPath is where an account's ways to sign in are connected.
 func (l *Login) waysPath() string {
 	if len(l.upstreams) > 0 {
@@ -217,10 +247,14 @@ func mailbox(email string) string {
 
 func (l *Login) codePage(w http.ResponseWriter, r *http.Request, c *coded, row *store.MailCode, said typed) *templates.CodePage {
 	app := c.p.dress(w)
-	return &templates.CodePage{
+	page := &templates.CodePage{
 		Base: l.mux.Base(w, r), Action: c.code, ResendURL: c.resend, App: app, Address: said.Email, SignIn: c.opens,
 		NoMore: row.Sends >= codeSends, ChangeURL: c.change, CancelURL: c.cancel,
 	}
+	if c.hidden {
+		page.Address, page.ChangeURL = "", ""
+	}
+	return page
 }
 
 // showCode is the page that asks for the code.

@@ -88,9 +88,7 @@ func (l *Login) mountPhone(mux *web.Mux) {
 	mux.Page("GET "+toSignIn.code(), web.Public, l.dialling(toSignIn, l.showPhoneCode)) // guarded by the number that waits in this browser, like the next
 	mux.Page("POST "+toSignIn.code(), web.Public, l.dialling(toSignIn, l.enterPhoneCode))
 	mux.Page("POST "+toSignIn.resend(), web.Public, l.dialling(toSignIn, l.resendPhoneCode))
-	mux.Page("GET "+phoneProofPath, web.Public, l.showPhoneProof) // guarded by the partial sign-in, like the next
-	mux.Page("POST "+phoneProofPath, web.Public, l.provePhone)
-	mux.Page("POST "+phoneNewPath, web.Public, l.newPhoneAccount)
+	l.mountPhoneProof(mux)
 
 	mux.Page("GET "+accountPhonePath, web.SignedIn, l.accountPhone)
 	mux.Page("POST "+accountPhonePath, web.SignedIn, l.askAccountNumber)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 
 	"github.com/latchkey-idp/latchkey/internal/phone"
 	"github.com/latchkey-idp/latchkey/internal/web"
@@ -15,7 +14,7 @@ import (
 	"github.com/latchkey-idp/latchkey/templates"
 )
 
-// Why a number alone does not open its account, as store.Partial.Owes of a sign-in that owes the password too.
+// Why a number alone does not open its account, as store.Partial.Owes of a sign-in that owes another proof too (phoneproof.go).
 const (
 	owesProofOld    = "phone_old"    // nobody proved it for long: it may be somebody else's by now
 	owesProofNew    = "phone_new"    // it was put there a short while ago
@@ -169,129 +168,6 @@ func (l *Login) registerPhone(ctx context.Context, d *dialling) (*store.User, er
 		return nil, err
 	}
 	return u, l.store.Audit(ctx, store.ConnectorActor(methodPhone), "user.create", "user:"+u.ID, map[string]string{"registration": policy})
-}
-
-// owedProof returns the partial sign-in of this browser that owes a password beside its number.
-func (l *Login) owedProof(r *http.Request) (*session.Partial, *store.User, *pending, error) {
-	p, err := l.pending(r)
-	if err != nil {
-		return nil, nil, nil, l.deadEnd(r, err)
-	}
-	partial, user, err := l.sessions.CurrentPartial(r)
-	if err != nil {
-		return nil, nil, nil, startOver(p, err)
-	}
-	if !slices.Contains(owesProof, partial.Owes) || partial.FlowHash != p.hash() || user.Phone == "" {
-		return nil, nil, nil, startOver(p, &web.Error{Status: http.StatusBadRequest, Key: "error.sign_in_expired", Code: "sign_in_expired"})
-	}
-	return partial, user, p, nil
-}
-
-func (l *Login) phoneProofPage(w http.ResponseWriter, r *http.Request, partial *session.Partial, u *store.User, p *pending) (*templates.PhoneProofPage, error) {
-	more := query{"reauth": r.URL.Query().Get("reauth")}
-	page := &templates.PhoneProofPage{
-		App: p.dress(w), Base: l.mux.Base(w, r), Action: pathWith(phoneProofPath, p, more), Number: phone.Pretty(u.Phone),
-		Why: map[string]string{owesProofOld: "phone.why_old", owesProofNew: "phone.why_new", owesProofAdmin: "phone.why_admin", owesProofFactor: "phone.why_factor"}[partial.Owes], OtherURL: chooseURL(p),
-	}
-	may, err := l.mayLeaveNumber(r.Context(), partial, p)
-	if err != nil {
-		return nil, err
-	}
-	if may {
-		page.NewURL = pathWith(phoneNewPath, p, more)
-	}
-	return page, nil
-}
-
-// mayLeaveNumber says whether the person may say that the number is theirs and the account is not: it passed to them, and they get an account of
-// their own. Nobody's account that somebody gave more than everybody has is left so: then people must talk.
-func (l *Login) mayLeaveNumber(ctx context.Context, partial *session.Partial, p *pending) (bool, error) {
-	if partial.Owes != owesProofOld || !l.phoneMakes(p) {
-		return false, nil
-	}
-	live, err := l.store.Live(ctx, partial.UserID)
-	if err != nil {
-		return false, err
-	}
-	model, err := l.store.Model(ctx)
-	return err == nil && !model.Privileged(live), err
-}
-
-// showPhoneProof is GET /login/phone/proof.
-func (l *Login) showPhoneProof(w http.ResponseWriter, r *http.Request) error {
-	partial, u, p, err := l.owedProof(r)
-	if err != nil {
-		return err
-	}
-	page, err := l.phoneProofPage(w, r, partial, u, p)
-	if err != nil {
-		return wrap("second proof", err)
-	}
-	return l.mux.Render(w, r, http.StatusOK, page)
-}
-
-// provePhone is POST /login/phone/proof: the password of the account, which is slowed down like any other.
-func (l *Login) provePhone(w http.ResponseWriter, r *http.Request) error {
-	partial, u, p, err := l.owedProof(r)
-	if err != nil {
-		return err
-	}
-	again := func(status int, e templates.FormErrors) error {
-		page, err := l.phoneProofPage(w, r, partial, u, p)
-		if err != nil {
-			return wrap("second proof", err)
-		}
-		page.FormErrors = e
-		return l.mux.Render(w, r, status, page)
-	}
-	in := credentials{identifier: u.Phone, password: r.PostFormValue("password")}
-	if in.password == "" {
-		return again(http.StatusUnprocessableEntity, templates.FormErrors{Fields: map[string]string{"password": "login.password_required"}})
-	}
-	if err := l.sessions.Try(r, partial); err != nil {
-		return startOver(p, err)
-	}
-	attempt, user, wait, err := l.checkPassword(r, in, p)
-	if err != nil {
-		return passwordTrouble(err)
-	}
-	if user != nil && user.ID != u.ID { // the number changed hands meanwhile
-		user = nil
-	}
-	if status, e := passwordRefused(w, user, wait); status != 0 {
-		return again(status, e)
-	}
-	var made *session.Session
-	owes := ""
-	err = l.store.Tx(r.Context(), func(ctx context.Context) error {
-		r := r.WithContext(ctx)
-		if err := l.limiter.Succeeded(ctx, attempt); err != nil {
-			return err
-		}
-		if err := l.store.ProvePhone(ctx, u.ID, u.Phone); err != nil {
-			return err
-		}
-		if owes, err = l.owing(ctx, user, session.Methods(partial.AMR, amrPassword...), ""); err != nil {
-			return err
-		}
-		if owes != "" {
-			_, err := l.sessions.Advance(w, r, partial, amrPassword, owes)
-			return err
-		}
-		made, err = l.begin(r, u.ID, p, func(r *http.Request) (*session.Session, error) {
-			return l.sessions.Complete(w, r, partial, amrPassword)
-		})
-		return err
-	})
-	switch {
-	case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrUsed):
-		return startOver(p, &web.Error{Status: http.StatusBadRequest, Key: "error.sign_in_expired", Code: "sign_in_expired", Err: err})
-	case err != nil:
-		return startOver(p, err)
-	case owes != "":
-		return toOwed(w, r, owes, p)
-	}
-	return l.goOn(w, r, made, p)
 }
 
 // newPhoneAccount is POST /login/phone/new: the number passed to somebody else, who gets an account of their own. The one before loses the number

@@ -137,20 +137,7 @@ func (l *Login) signUp(w http.ResponseWriter, r *http.Request) error {
 			return wrap("registration", err)
 		}
 	}
-	handle, row, err := l.beginCode(w, r, p, store.Attempt{Purpose: store.AttemptRegister})
-	if err != nil {
-		return err
-	}
-	c := l.registerCoded(r, p, handle, row)
-	sent, err := l.mailCode(w, r, c, said)
-	switch {
-	case err != nil:
-		return wrap("mail with a code", err)
-	case sent.throttled > 0:
-		retryAfter(w, sent.throttled)
-		return again(http.StatusTooManyRequests, templates.FormErrors{Form: "error.too_many"})
-	}
-	return web.SeeOther(w, r, c.code)
+	return l.mailFirst(w, r, p, store.Attempt{Purpose: store.AttemptRegister}, l.registerCoded, said, again)
 }
 
 func (l *Login) registerCoded(_ *http.Request, p *pending, handle string, row *store.Attempt) *coded {

@@ -18,6 +18,7 @@ const (
 	AttemptNumber   = "number"   // the same, to be UserID's
 	AttemptFactor   = "factor"   // a code for UserID's second factor, which waits for it
 	AttemptEnrol    = "enrol"    // a number that waits for its code, to become UserID's second factor
+	AttemptProof    = "proof"    // a code by mail that UserID's number waits for
 	AttemptEmail    = "email"    // UserID, who is signed in, proves the address to change to
 	AttemptRegister = "register" // somebody new proves their address
 	AttemptCode     = "code"     // somebody signs in with a code that goes to the account's address

@@ -7,10 +7,10 @@ type CodePage struct {
 	FormErrors
 	Action, ResendURL string
 	App               *App
-	Address           string
+	Address           string // "" = whoever enters the code may not know it
 	SignIn            bool   // the code opens an account, if there is one
 	NoMore            bool   // mails of this attempt
-	ChangeURL         string // of the page before
+	ChangeURL         string // of the page before; "" = there is no other address
 	CancelURL         string // a path of ours, "" = none
 }
 

@@ -101,16 +101,20 @@ func (p *PhoneCodePage) Summary() Summary {
 	return p.summary("error-summary", &p.FormErrors, p.Inputs())
 }
 
-// PhoneProofPage asks for a second proof where a number alone does not open an account. Its forms: password, to Action; and without a field to NewURL.
+// PhoneProofPage asks for a second proof where a number alone does not open an account. Its forms: password, to Action; and without a field to MailURL and
+// NewURL.
 type PhoneProofPage struct {
 	Base
 	FormErrors
-	Action   string
-	App      *App
-	Number   string
-	Why      string // key of the sentence that says why
-	NewURL   string // says that the account is not theirs, and makes one; "" = not offered
-	OtherURL string // the other ways in
+	Action      string // "" = there is no password
+	FactorURL   string // of the page for a second factor; "" = there is none
+	RecoveryURL string // of the page for a recovery code; "" = there are none left
+	MailURL     string // mails a code; "" = it would prove nothing
+	App         *App
+	Number      string
+	Why         string // key of the sentence that says why
+	NewURL      string // says that the account is not theirs, and makes one; "" = not offered
+	OtherURL    string // the other ways in
 }
 
 func (*PhoneProofPage) file() string { return "phone_proof.html" }

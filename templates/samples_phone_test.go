@@ -33,8 +33,10 @@ func phoneSamples(base, signedIn func() Base, app *App, when string) []sample {
 		{"phone_code", &code, []string{"phone-code-title", "phone-code-lead", "phone-code-form", "phone-code", "phone-code-submit", "phone-resend", "phone-change", "phone-code-cancel"}},
 		{"phone_code_wrong", &codeWrong, []string{"phone-code-form", "phone-code-notice", "error-summary", "phone-code-error"}},
 		{"phone_code_account", &codeAccount, []string{"phone-code-form", "phone-code-lead"}},
-		{"phone_proof", &PhoneProofPage{Base: base(), Action: "/login/phone/proof", Number: "+49 1512 3456789", Why: "phone.why_old", NewURL: "/login/phone/new", OtherURL: "/login?choose=1"},
-			[]string{"phone-proof-title", "phone-proof-lead", "phone-proof-form", "phone-password", "phone-proof-submit", "phone-proof-other", "phone-new"}},
+		{"phone_proof", &PhoneProofPage{Base: base(), Action: "/login/phone/proof", Number: "+49 1512 3456789", Why: "phone.why_old", NewURL: "/login/phone/new", OtherURL: "/login?choose=1",
+			FactorURL: "/mfa", RecoveryURL: "/mfa/recovery", MailURL: "/login/phone/proof/mail"},
+			[]string{"phone-proof-title", "phone-proof-lead", "phone-proof-form", "phone-password", "phone-proof-submit", "phone-proof-factor", "phone-proof-recovery", "phone-proof-mail", "phone-proof-other", "phone-new"}},
+		{"phone_proof_code", &CodePage{Base: base(), Action: "/login/phone/proof/code", ResendURL: "/login/phone/proof/resend", SignIn: true, CancelURL: "/login/phone/proof"}, []string{"code-lead", "code-form", "code-resend", "code-cancel"}},
 		{"phone_proof_wrong", &PhoneProofPage{Base: base(), Action: "/login/phone/proof", Number: "+49 1512 3456789", Why: "phone.why_admin", OtherURL: "/login?choose=1",
 			FormErrors: FormErrors{Form: "login.error_wrong"}}, []string{"phone-proof-form", "error-summary"}},
 	}

@@ -2,6 +2,7 @@ package suite
 
 import (
 	"context"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -56,6 +57,83 @@ func TestSec_F12_RecycledNumber(t *testing.T) {
 			return m.Kind == "mail" && m.Recipient == "ada@example.com" && strings.Contains(m.Text, "somebody who has it now")
 		}) {
 			t.Error("the owner before heard nothing")
+		}
+	})
+}
+
+// TestSec_F12_SecondProofs: beside an old number the password will do, or a second factor, or a recovery code, or a code to the address that was proven; the
+// pages say nothing of the address, and whoever has power over others does not get in by number and mail.
+func TestSec_F12_SecondProofs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		idp := testidp.StartBubble(t, testidp.Options{Demo: true, Config: func(c *config.Config) { phoneOn(c) }})
+		person := func(email, number string, more ...string) testidp.Person {
+			return idp.User(testidp.Person{Email: email, Phone: number, Privileges: more})
+		}
+		ada, bob := person("ada@example.com", adaNumber), person("bob@example.com", bobNumber)
+		person("root@example.com", "+4915123456701", "admin")
+		b := idp.Browser()
+		b.SignIn(b.Get(idp.Issuer+"/login"), bob).Want(200, "account-title")
+		key, codes, _ := addApp(t, b, b.Get(idp.Issuer+"/account/security/totp"))
+		var page *testidp.Page
+		ask := func(number, want string) {
+			t.Helper()
+			time.Sleep(time.Minute)
+			b = idp.Browser()
+			page = dial(b, b.Get(idp.Issuer+"/login"), number).Want(200, "phone-code-title")
+			page = enter(b, page, demoCode(t, idp)).Want(200, want)
+		}
+		opened := func(who testidp.Person, amr string) {
+			t.Helper()
+			page.Want(200, "account-title")
+			list, err := idp.Store.SessionsOf(context.Background(), who.ID)
+			if err != nil || !slices.ContainsFunc(list, func(s store.Session) bool { return strings.Join(s.AMR, " ") == amr && s.ACR == "2" }) {
+				t.Errorf("no session with %s: %+v %v", amr, list, err)
+			}
+		}
+		idp.Sleep(181 * 24 * time.Hour)
+		ask(adaNumber, "phone-proof-title")
+		if page.Has("phone-proof-factor") || page.Has("phone-proof-recovery") || !page.Has("phone-password") {
+			t.Error("a way that is none, or none where there is one")
+		}
+		page = b.Submit(page, "phone-proof-mail", nil).Want(200, "code-title")
+		if strings.Contains(page.Body, "ada@") || page.Has("code-change") {
+			t.Error("the page says the address")
+		}
+		eve := idp.Browser() // somebody else's browser
+		eve.Get(page.URL.String()).Want(400, "error-page")
+		newest := regexp.MustCompile(`(?m)^ *([0-9]{6}) *$`)
+		code := ""
+		for _, m := range idp.Outbox() {
+			if m.Kind == "mail" && m.Recipient == "ada@example.com" {
+				if hit := newest.FindStringSubmatch(m.Text); hit != nil {
+					code = hit[1]
+					break
+				}
+			}
+		}
+		b.Submit(page, "code-submit", map[string]string{"code-input": "000000"}).Want(422, "code-input-error")
+		done := b.Submit(page, "code-submit", map[string]string{"code-input": code})
+		if got := b.Submit(page, "code-submit", map[string]string{"code-input": code}); got.Status < 400 {
+			t.Errorf("used again: %v", got)
+		}
+		page = done
+		opened(ada, "sms email")
+		ask(adaNumber, "account-title") // proven again
+
+		ask(bobNumber, "phone-proof-title")
+		page = b.Click(page, "phone-proof-factor").Want(200, "mfa-title")
+		page = b.Submit(page, "mfa-submit", map[string]string{"mfa-code": appCode(t, key, 0)})
+		opened(bob, "sms otp mfa")
+		ask(bobNumber, "mfa-title") // its proof is fresh, and the app guards the account
+		idp.Sleep(181 * 24 * time.Hour)
+		ask(bobNumber, "phone-proof-title")
+		page = b.Submit(b.Click(page, "phone-proof-recovery"), "mfa-recovery-submit", map[string]string{"mfa-recovery-code": codes[0]})
+		opened(bob, "sms otp mfa")
+		ask(bobNumber, "mfa-title")
+
+		ask("+4915123456701", "phone-proof-title")
+		if page.Has("phone-proof-mail") {
+			t.Error("an administrator by number and mail")
 		}
 	})
 }
