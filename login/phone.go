@@ -37,8 +37,9 @@ type Phone struct {
 	Limits       throttle.Texts
 	Key          []byte // hashes codes: 32 bytes
 	Twilio       Texter // nil = messages stay in the outbox, as in the demonstration
-	// Alarm hears, once a day, that messages of this day have cost so much; nil = nobody listens.
-	Alarm func(ctx context.Context, spent int64)
+	// Alarm hears of each message after the day's spending rang an alarm, and of each that a limit of the day held back: what happened, one of
+	// templates.TextsAlarm and its likes; nil = nobody listens.
+	Alarm func(ctx context.Context, event string)
 	// Delivered hears how the delivery of a message ended; nil = nobody listens.
 	Delivered func(status string)
 }

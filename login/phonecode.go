@@ -56,11 +56,11 @@ func (l *Login) text(w http.ResponseWriter, r *http.Request, d *dialling) (texte
 	lang, browser, ip := l.mux.Base(w, r).Lang, l.sessions.FlowBinding(r), web.ClientIP(r.Context())
 	code := l.newPhoneCode()
 	var out texted
-	var alarm int64
+	alarm := ""
 	var made *dialling
 	err := l.store.Tx(r.Context(), func(ctx context.Context) error {
 		next := *d
-		made, alarm = &next, 0
+		made, alarm = &next, ""
 		switch s, err := l.store.Switch(ctx, store.SwitchSMS); {
 		case err != nil:
 			return err
@@ -79,6 +79,7 @@ func (l *Login) text(w http.ResponseWriter, r *http.Request, d *dialling) (texte
 		if err != nil {
 			return err
 		}
+		alarm = alarmOf(a)
 		if a.Limit != "" {
 			out = l.limited(a)
 			return errNoText
@@ -87,11 +88,11 @@ func (l *Login) text(w http.ResponseWriter, r *http.Request, d *dialling) (texte
 			out = texted{key: map[string]string{"prefix": "phone.error_paused", "share": "phone.error_unavailable"}[a.Why]}
 			return errNoText
 		}
-		if a.Alarm {
-			alarm = a.Spent
-		}
 		return l.enqueueCode(ctx, &next, browser, lang, code, a.Empty, holder)
 	})
+	if alarm != "" && l.phone.Alarm != nil {
+		l.phone.Alarm(r.Context(), alarm)
+	}
 	switch {
 	case errors.Is(err, errNoText):
 		return out, nil
@@ -101,10 +102,20 @@ func (l *Login) text(w http.ResponseWriter, r *http.Request, d *dialling) (texte
 		return texted{}, err
 	}
 	*d = *made
-	if alarm > 0 && l.phone.Alarm != nil {
-		l.phone.Alarm(r.Context(), alarm)
-	}
 	return texted{}, nil
+}
+
+// alarmOf is what an answer of the limits tells the operator, "" = nothing.
+func alarmOf(a throttle.Allowance) string {
+	switch {
+	case a.Limit == "money":
+		return templates.TextsStopped
+	case a.Why != "":
+		return templates.TextsPaused
+	case a.Alarm:
+		return templates.TextsAlarm
+	}
+	return ""
 }
 
 // reaches says whose number it is, and decides before the first message whether any will be sent: to people who may come in, to somebody new where

@@ -21,6 +21,9 @@ func mailSet(t *testing.T, issuer string) *Set {
 }
 
 var mails = map[string]Mail{
+	"texts_alarm":      TextAlarmMail{What: TextsAlarm, PerDay: "20 EUR"},
+	"texts_stopped":    TextAlarmMail{What: TextsStopped, PerDay: "20 EUR"},
+	"texts_paused":     TextAlarmMail{What: TextsPaused, PerDay: "20 EUR"},
 	"phone_set":        PhoneMail{Change: "set", AccountPath: "/account"},
 	"phone_removed":    PhoneMail{Change: "removed", AccountPath: "/account"},
 	"phone_lost":       PhoneMail{Change: "lost", AccountPath: "/account"},

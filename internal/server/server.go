@@ -87,6 +87,7 @@ type Server struct {
 	delivery  *delivery.Worker // nil = nothing is sent: there is neither mail nor SMS, or they stay to be looked at
 	twilio    *twilio.Client   // nil = no SMS is sent
 	metrics   *metrics
+	alarmed   sync.Map // what textAlarm told of last: the day, by the event
 	ready     *readiness
 	certs     *certificates // nil = plain HTTP
 

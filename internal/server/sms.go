@@ -84,7 +84,7 @@ func (s *Server) phoneLogin() *login.Phone {
 	out := &login.Phone{
 		NoSignIn:     !p.Enabled,
 		Registration: p.Registration, Country: p.Country, Countries: p.Countries(), Digits: p.CodeDigits, Life: p.CodeTTL, ProveAgain: p.ProveAgainAfter,
-		Cooldown: p.ChangeCooldown, Limits: textLimits(p), Key: s.master.Derive("sms-code"), Alarm: s.spendAlarm,
+		Cooldown: p.ChangeCooldown, Limits: textLimits(p), Key: s.master.Derive("sms-code"), Alarm: s.textAlarm,
 		Delivered: func(status string) { s.metrics.texts.WithLabelValues(status).Inc() },
 	}
 	if s.twilio != nil {
@@ -110,16 +110,6 @@ func textLimits(p *config.Phone) throttle.Texts {
 			return otherwise
 		},
 		PerDay: day, Alarm: day * int64(p.Spend.AlarmPercent) / 100, Newcomers: day * int64(p.Spend.NewcomersPercent) / 100,
-	}
-}
-
-// spendAlarm tells the operator that messages cost more than usual, while there is something left.
-func (s *Server) spendAlarm(ctx context.Context, spent int64) {
-	p := &s.cfg.Login.Phone.Spend
-	s.log.ErrorContext(ctx, "text messages of this day have nearly used up their budget; latchkey sms status says where they go, latchkey sms stop ends them",
-		"spent", Sum(spent), "per_day", p.PerDay, "currency", p.Currency)
-	if err := s.store.Record(ctx, &store.Event{Kind: "sms_alarm", Data: fmt.Sprintf(`{"spent":%q,"per_day":%q}`, Sum(spent), p.PerDay)}); err != nil {
-		s.log.WarnContext(ctx, "alarm not recorded", "err", err)
 	}
 }
 

@@ -36,7 +36,7 @@ type Allowance struct {
 	Wait  time.Duration // until it is not, with Limit
 	Empty bool          // nothing may be sent, and nobody who asks is to notice
 	Why   string        // of Empty where something was to be sent: prefix, share
-	Alarm bool          // this message takes the day over the alarm
+	Alarm bool          // the day is over the alarm
 	Spent int64         // of the day
 }
 
@@ -106,7 +106,7 @@ func (l *Limiter) Allow(ctx context.Context, n Texts, t Text) (Allowance, error)
 		return a, nil
 	}
 	a.Spent = list[0].Spent
-	a.Alarm = !a.Empty && a.Spent >= n.Alarm && a.Spent-cost < n.Alarm
+	a.Alarm = !a.Empty && a.Spent >= n.Alarm
 	return a, nil
 }
 

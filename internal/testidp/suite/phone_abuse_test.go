@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/latchkey-idp/latchkey/internal/config"
+	"github.com/latchkey-idp/latchkey/internal/notify/notifytest"
 	"github.com/latchkey-idp/latchkey/internal/testidp"
 	"github.com/latchkey-idp/latchkey/internal/twilio/twiliotest"
 	"github.com/latchkey-idp/latchkey/login/throttle"
@@ -110,9 +111,13 @@ func TestSec_F6_PhoneOwnerKeepsTheirLane(t *testing.T) {
 func TestSec_F11_HardStop(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, engine string) {
-		idp, fake := withSMS(t, testidp.Options{Engine: engine}, func(p *config.Phone) {
+		post := notifytest.Start(t, notifytest.Options{NoTLS: true, User: "latchkey", Password: "hunter2"})
+		idp, fake := withSMS(t, testidp.Options{Engine: engine, Config: func(c *config.Config) {
+			c.Mail = config.Mail{Host: post.Host, Port: post.Port, TLS: config.MailNone, User: "latchkey", Password: config.NewSecret("hunter2"), From: "login@idp.example", Timeout: c.Mail.Timeout}
+		}}, func(p *config.Phone) {
 			p.Spend = config.PhoneSpend{Currency: "EUR", Price: "0.50", Prices: map[string]string{"DE": "0.25"}, PerDay: "1", AlarmPercent: 75, NewcomersPercent: 0}
 		})
+		idp.User(testidp.Person{Email: "root@example.com", Privileges: []string{"admin"}})
 		var people []testidp.Person
 		for i := range 6 {
 			people = append(people, idp.User(testidp.Person{Email: fmt.Sprintf("p%d@example.com", i), Phone: fmt.Sprintf("+49151%d2345678", i)}))
@@ -134,6 +139,56 @@ func TestSec_F11_HardStop(t *testing.T) {
 		}
 		if _, text := idp.Management("/metrics"); !strings.Contains(text, "latchkey_sms_spent 1\n") || !strings.Contains(text, `latchkey_sms_total{result="accepted"} 4`) {
 			t.Errorf("%s", between(text, "latchkey_sms", "\n\n"))
+		}
+		// Two people were refused, and one message was beyond the alarm: the administrator hears of each event once.
+		testidp.Within(t, waitLong, "two mails", func() bool { return len(post.Mails()) == 2 })
+		told := map[string]int{}
+		for _, m := range post.Mails() {
+			if m.To != "root@example.com" || !strings.Contains(m.Text, "1 EUR") || strings.Contains(m.Text, "49151") {
+				t.Errorf("%+v", m)
+			}
+			told[m.Subject]++
+		}
+		if told["Latchkey - Text messages cost much today"] != 1 || told["Latchkey - Text messages stopped"] != 1 {
+			t.Errorf("%v", told)
+		}
+	})
+}
+
+// TestRace_TextAlarm: of eight processes that meet the day's end at once, one tells of it.
+func TestRace_TextAlarm(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, engine string) {
+		spend := func(p *config.Phone) {
+			p.Spend = config.PhoneSpend{Currency: "EUR", Price: "1", PerDay: "1", AlarmPercent: 100, NewcomersPercent: 0}
+		}
+		mail := func(c *config.Config) {
+			c.Mail = config.Mail{Host: "127.0.0.1", Port: 1, TLS: config.MailNone, From: "login@idp.example", Timeout: c.Mail.Timeout}
+		}
+		idp, _ := withSMS(t, testidp.Options{Engine: engine, Config: mail}, spend)
+		other, _ := withSMS(t, testidp.Options{URL: idp.URL, Config: mail}, spend)
+		idp.User(testidp.Person{Email: "root@example.com", Privileges: []string{"admin"}})
+		for i := range 9 {
+			idp.User(testidp.Person{Email: fmt.Sprintf("p%d@example.com", i), Phone: fmt.Sprintf("+49151%d2345678", i)})
+		}
+		b := idp.Browser()
+		dial(b, b.Get(idp.Issuer+"/login"), "+4915182345678").Want(200, "phone-code-title")
+		var wg sync.WaitGroup
+		for i := range 8 {
+			at := []*testidp.IDP{idp, other}[i%2]
+			b := at.Browser()
+			page := b.Click(b.Get(at.Issuer+"/login"), "login-with-phone")
+			wg.Go(func() { b.Submit(page, "phone-submit", map[string]string{"phone-number": fmt.Sprintf("+49151%d2345678", i)}) })
+		}
+		wg.Wait()
+		told := map[string]int{}
+		for _, m := range idp.Outbox() {
+			if m.Kind == store.KindMail {
+				told[m.Recipient+" "+m.Subject]++
+			}
+		}
+		if len(told) != 2 || told["root@example.com Latchkey - Text messages stopped"] != 1 || told["root@example.com Latchkey - Text messages cost much today"] != 1 {
+			t.Errorf("%v", told)
 		}
 	})
 }
