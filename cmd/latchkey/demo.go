@@ -84,9 +84,9 @@ ask for no password.`,
 			if !verbose {
 				cfg.Log.Level = "warn"
 			}
-			// Messages stay in the outbox, so they cost nothing and anybody may come in.
+			// Messages stay in the outbox, so they cost nothing: anybody may come in, and have a number for the second step.
 			phone := &cfg.Login.Phone
-			phone.Enabled, phone.Registration, phone.Country = true, "open", "US"
+			phone.Enabled, phone.Registration, phone.Country, cfg.MFA.AllowSMS = true, "open", "US", true
 			phone.AllowedCountries = []string{"US", "CA", "GB", "IE", "DE", "AT", "CH", "FR", "ES", "IT", "NL", "PL"}
 			var f *fakes
 			if withFakes {

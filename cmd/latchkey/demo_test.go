@@ -87,6 +87,17 @@ func TestDemo(t *testing.T) {
 		t.Errorf("the outbox: %d", at.status)
 	}
 
+	// Somebody new comes by phone: the outbox has the code.
+	d := newBrowser(t)
+	at = d.submit(d.click(d.get(issuer+"/login"), "login-with-phone"), "phone-submit", map[string]string{"country": "US", "number": "202-943-0949"})
+	code := regexp.MustCompile(`@localhost #(\d{6})`).FindStringSubmatch(newBrowser(t).get(issuer + "/dev/outbox").text)
+	if code == nil || at.url.Path != "/login/phone/code" {
+		t.Fatalf("no code in the outbox; at %s (%d)", at.url, at.status)
+	}
+	if at = d.submit(at, "phone-code-submit", map[string]string{"code": code[1]}); at.url.Path != "/account" || at.status != http.StatusOK {
+		t.Errorf("signed in by phone, at %s (%d)", at.url, at.status)
+	}
+
 	// The command line works beside it, on the same data, and changes are seen.
 	if got := command(t, "user", "list", "--dir", dir); !strings.Contains(got, "ada@example.com") {
 		t.Errorf("user list: %s", got)

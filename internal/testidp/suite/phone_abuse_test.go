@@ -178,7 +178,9 @@ func TestRace_TextAlarm(t *testing.T) {
 			at := []*testidp.IDP{idp, other}[i%2]
 			b := at.Browser()
 			page := b.Click(b.Get(at.Issuer+"/login"), "login-with-phone")
-			wg.Go(func() { b.Submit(page, "phone-submit", map[string]string{"phone-number": fmt.Sprintf("+49151%d2345678", i)}) })
+			wg.Go(func() {
+				b.Submit(page, "phone-submit", map[string]string{"phone-number": fmt.Sprintf("+49151%d2345678", i)})
+			})
 		}
 		wg.Wait()
 		told := map[string]int{}

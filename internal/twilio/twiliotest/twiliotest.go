@@ -152,7 +152,27 @@ func (s *Server) authenticated(next func(http.ResponseWriter, *http.Request)) ht
 	}
 }
 
-var messageParams = []string{"To", "From", "MessagingServiceSid", "Body", "StatusCallback", "ValidityPeriod", "RiskCheck", "SmartEncoded"}
+// What this fake takes of the parameters that Twilio knows; more would be a mistake of ours.
+var (
+	messageParams = []string{"To", "From", "MessagingServiceSid", "Body", "StatusCallback", "ValidityPeriod", "RiskCheck", "SmartEncoded"}
+	verifyParams  = []string{"To", "Channel", "Locale", "RiskCheck"}
+	checkParams   = []string{"To", "Code"}
+)
+
+// known refuses what is not among params, and what is there twice.
+func known(w http.ResponseWriter, f url.Values, params []string) bool {
+	for k, v := range f {
+		if !slices.Contains(params, k) || len(v) != 1 {
+			problem(w, http.StatusBadRequest, 20001, "Unexpected parameter "+k)
+			return false
+		}
+	}
+	return true
+}
+
+func riskCheck(f url.Values) bool {
+	return slices.Contains([]string{"", "enable", "disable"}, f.Get("RiskCheck"))
+}
 
 func (s *Server) createMessage(w http.ResponseWriter, r *http.Request) {
 	if r.PathValue("account") != AccountSID {
@@ -166,11 +186,8 @@ func (s *Server) createMessage(w http.ResponseWriter, r *http.Request) {
 	}
 	callback, cerr := url.Parse(f.Get("StatusCallback"))
 	from, service := f.Get("From"), f.Get("MessagingServiceSid")
-	for k, v := range f {
-		if !slices.Contains(messageParams, k) || len(v) != 1 {
-			problem(w, http.StatusBadRequest, 20001, "Unexpected parameter "+k)
-			return
-		}
+	if !known(w, f, messageParams) {
+		return
 	}
 	switch {
 	case f.Get("To") == "":
@@ -189,7 +206,7 @@ func (s *Server) createMessage(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusBadRequest, 21617, "The concatenated message body exceeds the 1600 character limit.")
 	case verr != nil || validity < 1 || validity > 36000:
 		problem(w, http.StatusBadRequest, 21626, "The 'ValidityPeriod' is invalid.")
-	case f.Get("RiskCheck") != "" && f.Get("RiskCheck") != "enable" && f.Get("RiskCheck") != "disable":
+	case !riskCheck(f):
 		problem(w, http.StatusBadRequest, 20001, "RiskCheck")
 	case cerr != nil || f.Get("StatusCallback") != "" && callback.Host == "":
 		problem(w, http.StatusBadRequest, 21609, "The 'StatusCallback' URL is not a valid URL.")
@@ -203,7 +220,7 @@ func (s *Server) createMessage(w http.ResponseWriter, r *http.Request) {
 		now := time.Now().UTC().Format(time.RFC1123Z)
 		answer(w, http.StatusCreated, map[string]any{
 			"sid": m.SID, "account_sid": AccountSID, "messaging_service_sid": orNull(service), "body": m.Body, "from": orNull(from), "to": m.To,
-			"direction": "outbound-api", "status": "queued", "num_segments": "1", "num_media": "0", "price": nil, "price_unit": "USD", "error_code": nil,
+			"direction": "outbound-api", "status": "queued", "num_segments": "1", "num_media": "0", "price": nil, "price_unit": nil, "error_code": nil,
 			"error_message": nil, "api_version": "2010-04-01", "uri": "/2010-04-01/Accounts/" + AccountSID + "/Messages/" + m.SID + ".json",
 			"date_created": now, "date_updated": now, "date_sent": nil,
 			"subresource_uris": map[string]string{"media": "/2010-04-01/Accounts/" + AccountSID + "/Messages/" + m.SID + "/Media.json"},
@@ -242,11 +259,14 @@ func (s *Server) take(w http.ResponseWriter, m Message) bool {
 func (s *Server) createVerification(w http.ResponseWriter, r *http.Request) {
 	f := r.PostForm
 	to := f.Get("To")
+	if !known(w, f, verifyParams) {
+		return
+	}
 	switch {
 	case r.PathValue("service") != VerifySID:
 		problem(w, http.StatusNotFound, 20404, "The requested resource was not found")
 		return
-	case !e164(to) || f.Get("Channel") != "sms" || len(f.Get("Locale")) > 10:
+	case !e164(to) || f.Get("Channel") != "sms" || len(f.Get("Locale")) > 10 || !riskCheck(f):
 		problem(w, http.StatusBadRequest, 60200, "Invalid parameter")
 		return
 	}
@@ -273,13 +293,16 @@ func (s *Server) createVerification(w http.ResponseWriter, r *http.Request) {
 	now := time.Now().UTC().Format(time.RFC3339)
 	answer(w, http.StatusCreated, map[string]any{"sid": v.sid, "service_sid": VerifySID, "account_sid": AccountSID, "to": to, "channel": "sms",
 		"status": "pending", "valid": false, "date_created": now, "date_updated": now, "lookup": map[string]any{}, "amount": nil, "payee": nil, "sna": nil,
-		"send_code_attempts": []map[string]any{{"time": now, "channel": "sms", "attempt_sid": sid("VL")}},
+		"send_code_attempts": []map[string]any{{"time": now, "channel": "SMS", "attempt_sid": sid("VL")}},
 		"url":                "https://verify.twilio.com/v2/Services/" + VerifySID + "/Verifications/" + v.sid})
 }
 
 func (s *Server) createCheck(w http.ResponseWriter, r *http.Request) {
 	f := r.PostForm
 	to, code := f.Get("To"), f.Get("Code")
+	if !known(w, f, checkParams) {
+		return
+	}
 	if r.PathValue("service") != VerifySID || !e164(to) || len(code) < 4 || len(code) > 10 {
 		problem(w, http.StatusBadRequest, 60200, "Invalid parameter")
 		return
