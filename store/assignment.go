@@ -171,8 +171,8 @@ func (s *Store) livePerson(ctx context.Context, userID string) (*Live, error) {
 	return l, err
 }
 
-// adminCount counts who could administer now: holders of admin, directly or through what includes it, who are active, have a password
-// and are of a type that may change something.
+// adminCount and adminWays count who could administer now: holders of admin, directly or through what includes it, who are active, have a way to
+// sign in and are of a type that may change something.
 const adminCount = `WITH RECURSIVE adm (name) AS (
   SELECT name FROM privileges WHERE name = 'admin'
   UNION SELECT i.parent FROM privilege_includes i JOIN adm ON i.child = adm.name WHERE i.ended_at IS NULL
@@ -182,11 +182,40 @@ SELECT COUNT(*) FROM users u WHERE u.id IN (
       AND (a.valid_from IS NULL OR a.valid_from <= ?) AND (a.valid_until IS NULL OR a.valid_until > ?))
   AND u.disabled_at IS NULL AND u.deleted_at IS NULL AND (u.valid_from IS NULL OR u.valid_from <= ?) AND (u.valid_until IS NULL OR u.valid_until > ?)
   AND EXISTS (SELECT 1 FROM user_types t WHERE t.value = u.user_type AND t.deleted_at IS NULL AND NOT t.read_only)
-  AND EXISTS (SELECT 1 FROM credentials c WHERE c.user_id = u.id AND c.kind = 'password')`
+  AND `
 
+// adminWays is the condition that somebody can sign in by one of ways, and its arguments. A number opens no administrator's account alone.
+func adminWays(ways []string) (query string, args []any) {
+	links := ""
+	query = "(1 = 0"
+	for _, way := range ways {
+		switch way {
+		case CredPassword:
+			query += " OR EXISTS (SELECT 1 FROM credentials c WHERE c.user_id = u.id AND c.kind = 'password')"
+		case WayEmailCode:
+			query += " OR u.email <> '' AND u.email_verified_at IS NOT NULL"
+		case WayPhone:
+			query += " OR u.phone <> '' AND EXISTS (SELECT 1 FROM credentials c WHERE c.user_id = u.id AND c.kind = 'totp')"
+		default:
+			links += ", ?"
+			args = append(args, way)
+		}
+	}
+	if len(args) > 0 {
+		query += " OR EXISTS (SELECT 1 FROM identities i WHERE i.user_id = u.id AND i.quarantined_at IS NULL AND i.connector IN (" + links[2:] + "))"
+	}
+	return query + ")", args
+}
+
+// admins counts them, by the ways to sign in that are switched on (Config.AdminWays).
 func (s *Store) admins(ctx context.Context) (int64, error) {
+	ways := s.conf.AdminWays
+	if len(ways) == 0 {
+		ways = []string{CredPassword}
+	}
 	now := At(s.now(ctx))
-	n, _, err := value[int64](ctx, s, adminCount, now, now, now, now)
+	where, args := adminWays(ways)
+	n, _, err := value[int64](ctx, s, adminCount+where, append([]any{now, now, now, now}, args...)...)
 	return n, err
 }
 

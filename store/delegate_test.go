@@ -6,6 +6,7 @@ import (
 
 	"github.com/latchkey-idp/latchkey/internal/privilege"
 	"github.com/latchkey-idp/latchkey/store"
+	"github.com/latchkey-idp/latchkey/store/storetest"
 )
 
 // editor makes somebody who may edit privileges and what people hold, and who holds names besides.
@@ -137,6 +138,48 @@ func TestSec_G2_ATypeThatBringsNothing(t *testing.T) {
 		must(t, s.SetUserType(ctx, boss.ID, lead.ID, "220"))
 		whole(t, s)
 	})
+}
+
+// TestSec_G5_TheLastAdministratorCanSignIn: where passwords are off, an administrator who has nothing but one is none, so the last one with another way
+// stays; what is one is the configuration's word.
+func TestSec_G5_TheLastAdministratorCanSignIn(t *testing.T) {
+	t.Parallel()
+	for _, engine := range storetest.Engines() {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			ctx := t.Context()
+			s := storetest.OpenWith(t, engine, store.Config{AdminWays: []string{store.WayEmailCode, store.WayPhone, "entra"}})
+			admin(t, s) // with a password
+			last := func(u *store.User, way string) {
+				t.Helper()
+				is(t, s.DisableUser(ctx, "cli", u.ID, ""), store.ErrLastAdmin, way)
+			}
+			has := func(want bool) {
+				t.Helper()
+				got, err := s.HasAdmin(ctx)
+				must(t, err)
+				equal(t, got, want, "an administrator")
+			}
+			has(false)
+			linked, google := user(t, s, "admin"), user(t, s, "admin")
+			must(t, s.CreateIdentity(ctx, "cli", &store.Identity{UserID: linked.ID, Connector: "entra", Issuer: "i", Subject: "s"}))
+			must(t, s.CreateIdentity(ctx, "cli", &store.Identity{UserID: google.ID, Connector: "google", Issuer: "i", Subject: "s"}))
+			has(true)
+			last(linked, "by a connector that lets administrators in")
+			phone := &store.User{Phone: "+4915123456789"}
+			must(t, s.CreateUser(ctx, phone))
+			must(t, s.Assign(ctx, "cli", &store.Assignment{UserID: phone.ID, Privilege: "admin"}))
+			last(linked, "beside one with a number alone")
+			must(t, s.AddFactor(ctx, &store.Credential{ID: id(), UserID: phone.ID, Kind: store.CredTOTP, Secret: "sealed"}, true))
+			must(t, s.DisableUser(ctx, "cli", linked.ID, ""))
+			last(phone, "by number and app")
+			mail := &store.User{Email: "ada@example.com", EmailVerifiedAt: store.At(s.Now())}
+			must(t, s.CreateUser(ctx, mail))
+			must(t, s.Assign(ctx, "cli", &store.Assignment{UserID: mail.ID, Privilege: "admin"}))
+			must(t, s.DisableUser(ctx, "cli", phone.ID, ""))
+			last(mail, "by a proven address")
+		})
+	}
 }
 
 // TestSec_G5_TheLastAdministratorCanChangeSomething: who is read-only administers nothing, so the last one who is not stays so, whoever changes what.

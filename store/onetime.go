@@ -81,7 +81,7 @@ func (s *Store) HasOneTime(ctx context.Context, purpose, userID string) (bool, e
 	return n > 0, err
 }
 
-// HasAdmin says whether somebody could administer now: an active holder of admin with a password, who is not read-only.
+// HasAdmin says whether somebody could administer now: an active holder of admin with a way to sign in (Config.AdminWays), who is not read-only.
 func (s *Store) HasAdmin(ctx context.Context) (bool, error) {
 	n, err := s.admins(ctx)
 	return n > 0, err

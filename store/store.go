@@ -49,6 +49,9 @@ type Config struct {
 	Readers int
 	// KeepEvents is how long events stay, and requests for privileges that are over; 0 = 90 days. Purge deletes older ones.
 	KeepEvents time.Duration
+	// AdminWays are the ways to sign in that open the account of somebody with power over others, as of WaysIn; none = CredPassword. Who has none of
+	// them administers nothing, and so does not count as an administrator who is left.
+	AdminWays []string
 	// KeepMessages is how long sent and expired messages stay; 0 = 7 days.
 	KeepMessages time.Duration
 }

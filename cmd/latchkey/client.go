@@ -84,6 +84,7 @@ A service that acts for itself:     latchkey client add --name Robot --grant-typ
 	f.BoolVar(&native, "native", false, "it runs on the person's own device: loopback ports may differ")
 	f.BoolVar(&m.FirstParty, "first-party", false, "it is yours: people are not asked for consent")
 	f.BoolVar(&m.RequireEmail, "require-email", false, "people without an address are asked for one and prove it by mail, where the server sends mail")
+	f.StringVar(&m.RequireACR, "require-acr", "", "how well people must show who they are: 2 (two factors), phr (a passkey), phrh (one in hardware); default: as their account demands")
 	f.BoolVar(&m.AllowActAs, "allow-act-as", false, "it takes people who act for others, and reads the claim act")
 	f.BoolVar(&noPKCE, "no-pkce", false, "old software that cannot do PKCE; only with a secret")
 	a.jsonFlag(cmd)
@@ -150,7 +151,7 @@ func (a *app) clientShow() *cobra.Command {
 				"Authenticates by", orElse(v.TokenEndpointAuth, "client_secret_basic"),
 				"Redirect URIs", strings.Join(v.RedirectURIs, " "), "After sign-out", strings.Join(v.PostLogoutRedirectURIs, " "),
 				"Grant types", orElse(strings.Join(v.GrantTypes, " "), "authorization_code"), "Scope", orElse(v.Scope, "openid profile email"),
-				"Created", v.Created)
+				"Requires acr", v.RequireACR, "Created", v.Created)
 			return nil
 		}),
 	}

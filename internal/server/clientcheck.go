@@ -55,6 +55,8 @@ func CheckClient(id string, m store.ClientMetadata, known func(string) bool) err
 	oneOf("refresh_rotation", m.RefreshRotation, "auto", "always", "never")
 	oneOf("refresh_tokens", m.RefreshTokens, "offline", "session")
 	oneOf("introspect", m.Introspect, "resources", "any")
+	oneOf("require_acr", m.RequireACR, "2", "phr", "phrh")
+	oneOf("registration", m.Registration, "open", "approval", "invite", "closed")
 	oneOf("privileges_format", m.PrivilegesFormat, "array", "string")
 
 	public := m.TokenEndpointAuth == "none"

@@ -208,6 +208,8 @@ func TestCheckClient(t *testing.T) {
 		{"grant type", "app", with(func(m *store.ClientMetadata) { m.GrantTypes = []string{"authorization_code", "password"} }), `grant_types is "password"`},
 		{"refresh alone", "app", store.ClientMetadata{GrantTypes: []string{"refresh_token"}}, "of no use"},
 		{"implicit", "app", with(func(m *store.ClientMetadata) { m.ResponseTypes = []string{"token"} }), "response_types"},
+		{"acr", "app", with(func(m *store.ClientMetadata) { m.RequireACR = "gold" }), "require_acr"},
+		{"registration", "app", with(func(m *store.ClientMetadata) { m.Registration = "anybody" }), "registration"},
 		{"fragment", "app", with(func(m *store.ClientMetadata) { m.RedirectURIs = []string{"https://app.example.com/#x"} }), "redirect_uris"},
 		{"script", "app", with(func(m *store.ClientMetadata) { m.RedirectURIs = []string{"javascript:alert(1)"} }), "redirect_uris"},
 		{"sign-out", "app", with(func(m *store.ClientMetadata) { m.PostLogoutRedirectURIs = []string{"http://app.example.com/"} }), "post_logout_redirect_uris"},

@@ -143,6 +143,9 @@ func (s *Server) openStore(ctx context.Context) (err error) {
 	if s.firstStart, err = migrate(ctx, s.store); err != nil {
 		return err
 	}
+	if err := s.warnOfNoAdmin(ctx); err != nil {
+		return err
+	}
 	s.ready = &readiness{ping: s.store.Ping, now: time.Now}
 	s.metrics.watchStore(s.store)
 	return nil
@@ -460,7 +463,39 @@ func pepperIDs(master provider.MasterKeys) (ids []string) {
 // openStore connects; it neither reads nor changes the schema.
 func openStore(ctx context.Context, c *config.Config, log *slog.Logger, now func() time.Time) (*store.Store, error) {
 	return store.Open(ctx, store.Config{URL: c.Database.URL.Reveal(), Logger: log, Now: now, Readers: c.Database.Readers,
-		KeepEvents: c.Audit.EventRetention})
+		KeepEvents: c.Audit.EventRetention, AdminWays: adminWays(c)})
+}
+
+// warnOfNoAdmin tells the operator when there were administrators, and none can sign in by this configuration: one that switched passwords off, say.
+func (s *Server) warnOfNoAdmin(ctx context.Context) error {
+	done, err := s.store.SetupDone(ctx)
+	if err != nil || !done {
+		return err
+	}
+	has, err := s.store.HasAdmin(ctx)
+	if err == nil && !has {
+		s.log.WarnContext(ctx, "no administrator can sign in by the ways that are switched on; connect one for them, or give somebody who has one admin with latchkey user grant")
+	}
+	return err
+}
+
+// adminWays are the ways to sign in that open the account of somebody with power over others.
+func adminWays(c *config.Config) (list []string) {
+	if c.Login.Password.Enabled {
+		list = append(list, store.CredPassword)
+	}
+	if c.Login.EmailCode.Enabled {
+		list = append(list, store.WayEmailCode)
+	}
+	if c.Login.Phone.Enabled {
+		list = append(list, store.WayPhone)
+	}
+	for _, k := range c.Connectors {
+		if k.Enabled && (k.AllowAdmins || k.TrustMFA) { // R41
+			list = append(list, k.ID)
+		}
+	}
+	return list
 }
 
 // migrate brings the schema up to date, or says why not. first: the database was empty.
