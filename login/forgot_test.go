@@ -77,6 +77,32 @@ func TestSec_F15_ScannerGET(t *testing.T) {
 	s.browser("192.0.2.3").get(link).form("reset-form").set("reset-password", otherPassword).submit().expect("/login", http.StatusOK) // another browser than the one that asked
 }
 
+// TestSec_C10_ResetKeepsTheFactor: a new password by a link changes nothing about the second factor, which the next sign-in asks for (R25, R69).
+func TestSec_C10_ResetKeepsTheFactor(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	u := s.user("ana@example.com", s.proven)
+	b := s.browser("192.0.2.1")
+	b.get("/login").signIn("ana@example.com", goodPassword).expect("/account", http.StatusOK)
+	p := b.get("/account/security/totp")
+	app := p.app()
+	codes := p.enterFactor(app.at(0)).codes()
+	s.sleep(time.Minute)
+	other := s.browser("192.0.2.2")
+	other.forget("ana@example.com")
+	other.get(s.linkFor("ana@example.com")).form("reset-form").set("reset-password", otherPassword).submit().expect("/login", http.StatusOK)
+	if other.cookie(sessionCookie) != "" || b.get("/account").url.Path != "/login" {
+		t.Error("the link signed somebody in, or left somebody signed in")
+	}
+	f, err := s.store.Factors(t.Context(), u.ID)
+	if err != nil || len(f.List) != 1 || f.CodesLeft() != len(codes) {
+		t.Errorf("%+v %v", f, err)
+	}
+	p = other.get("/login").signIn("ana@example.com", otherPassword).expect("/mfa", http.StatusOK)
+	other.get("/account").expect("/login", http.StatusOK)
+	p.enterFactor(app.at(0)).expect("/account", http.StatusOK)
+}
+
 // TestSec_F15_StaleLinks: too late, replaced, for an account that is shut, or whose address changed.
 func TestSec_F15_StaleLinks(t *testing.T) {
 	t.Parallel()

@@ -54,7 +54,10 @@ func TestAdminInChromium(t *testing.T) {
 
 			c.open(idp.Issuer+"/admin/users", "users-list")
 			look("admin-users")
-			c.open(idp.Issuer+"/admin/users/"+ada.ID, "give-form")
+			if err := idp.Store.AddFactor(context.Background(), &store.Credential{ID: "app", UserID: ada.ID, Kind: store.CredTOTP, Secret: "sealed"}, true); err != nil {
+				t.Fatal(err)
+			}
+			c.open(idp.Issuer+"/admin/users/"+ada.ID, "user-factors") // with the form that resets them
 			look("admin-user")
 			c.keys("give-privilege", "editor")
 			c.keys("give-reason", "For the fair")

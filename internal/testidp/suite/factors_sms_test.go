@@ -100,6 +100,8 @@ func TestStory_SMSFactor(t *testing.T) {
 			t.Error("a way is missing")
 		}
 		fourth.Click(p, "mfa-way-sms").Want(200, "mfa-sms-title")
+		p = fourth.Click(p, "mfa-way-totp").Want(200, "mfa-title")
+		fourth.Submit(p, "mfa-submit", map[string]string{"mfa-code": appCode(t, key, 1)}).Want(200, "account-title")
 	})
 }
 
