@@ -139,6 +139,10 @@ func (l *Login) showAddApp(w http.ResponseWriter, r *http.Request, current *sess
 		return err
 	}
 	page := l.appPage(w, r)
+	var err error
+	if page.NeedsCode, err = l.sessionNeedsCode(r.Context(), current); err != nil {
+		return wrap("enrolment", err)
+	}
 	if _, err := l.fillEnrolment(r.Context(), page, current.ID, &current.Live.User); err != nil {
 		return wrap("enrolment", err)
 	}
@@ -151,6 +155,10 @@ func (l *Login) addApp(w http.ResponseWriter, r *http.Request, current *session.
 		return err
 	}
 	page, in := l.appPage(w, r), readEnrolment(r)
+	var err error
+	if page.NeedsCode, err = l.sessionNeedsCode(r.Context(), current); err != nil {
+		return wrap("enrolment", err)
+	}
 	seed, err := l.fillEnrolment(r.Context(), page, current.ID, &current.Live.User)
 	if err != nil {
 		return wrap("enrolment", err)
@@ -162,14 +170,23 @@ func (l *Login) addApp(w http.ResponseWriter, r *http.Request, current *session.
 	if fields := in.fields(); len(fields) > 0 {
 		return again(templates.FormErrors{Fields: fields})
 	}
+	enrolment, key, err := l.readEnrolmentCode(r, current.UserID, page.NeedsCode)
+	if err != nil {
+		return wrap("enrolment", err)
+	}
 	step, right, err := matchTOTP(seed, in.code, l.now())
 	switch {
 	case err != nil:
 		return wrap("enrolment", err)
+	case key != "":
+		return again(templates.FormErrors{Fields: map[string]string{"enrolment_code": key}})
 	case !right:
 		return again(templates.FormErrors{Fields: map[string]string{"code": "mfa.error_enrol"}})
 	}
 	return l.addToAccount(w, r, current, amrFactor, func(ctx context.Context, first bool) ([]string, error) {
+		if err := l.spendEnrolmentCode(ctx, enrolment); err != nil {
+			return nil, err
+		}
 		return l.addTOTP(ctx, current.ID, current.UserID, seed, in.name, step, first)
 	})
 }

@@ -21,7 +21,9 @@ type FactorPolicy struct {
 	AllowedFor     []string // privileges, of which a person must hold one to add a factor; empty = everybody. Who must have one may add one
 	RequiredFor    []string // privileges; whoever holds one must have a factor
 	Administrators bool     // and whoever has power over other people's accounts (privilege.Powers.Administers)
-	AppName        string   // how authenticator apps name this service
+	// AdministratorCode: somebody with power over others adds the first factor with a code from NewEnrolmentCode, or by the set-up link.
+	AdministratorCode bool
+	AppName           string // how authenticator apps name this service
 }
 
 // What a sign-in still owes: store.Partial.Owes. It is owed in this order, so that nobody changes a password or adds a factor who has not shown the
@@ -235,8 +237,9 @@ func (l *Login) shown(ctx context.Context, s *session.Session) (bool, error) {
 
 // carried is the sealed part of a half-finished sign-in: what is to be done when nothing more is owed.
 type carried struct {
-	Side *carriedSide `json:"s,omitempty"` // the upstream's side of the session
-	Join string       `json:"j,omitempty"` // handle of the identity that waits for this proof
+	Side  *carriedSide `json:"s,omitempty"` // the upstream's side of the session
+	Join  string       `json:"j,omitempty"` // handle of the identity that waits for this proof
+	SetUp bool         `json:"u,omitempty"` // the set-up link led here
 }
 
 // carriedSide is store.UpstreamSession before there is a session.

@@ -120,6 +120,9 @@ func (l *Login) showEnrolment(w http.ResponseWriter, r *http.Request) error {
 		return unavailable(chooseURL(p))
 	}
 	page := l.enrolPage(w, r, partial, p)
+	if page.NeedsCode, err = l.partialNeedsCode(r.Context(), partial); err != nil {
+		return wrap("enrolment", err)
+	}
 	if _, err := l.fillEnrolment(r.Context(), page, partial.ID, user); err != nil {
 		return wrap("enrolment", err)
 	}
@@ -145,6 +148,9 @@ func (l *Login) enrol(w http.ResponseWriter, r *http.Request) error {
 		return unavailable(chooseURL(p))
 	}
 	page := l.enrolPage(w, r, partial, p)
+	if page.NeedsCode, err = l.partialNeedsCode(r.Context(), partial); err != nil {
+		return wrap("enrolment", err)
+	}
 	seed, err := l.fillEnrolment(r.Context(), page, partial.ID, user)
 	if err != nil {
 		return wrap("enrolment", err)
@@ -161,15 +167,24 @@ func (l *Login) enrol(w http.ResponseWriter, r *http.Request) error {
 	if err := l.sessions.Try(r, partial); err != nil {
 		return startOver(p, err)
 	}
+	enrolment, key, err := l.readEnrolmentCode(r, user.ID, page.NeedsCode)
+	if err != nil {
+		return wrap("enrolment", err)
+	}
 	step, right, err := matchTOTP(seed, in.code, l.now())
 	switch {
 	case err != nil:
 		return wrap("enrolment", err)
+	case key != "":
+		return again(http.StatusUnprocessableEntity, templates.FormErrors{Fields: map[string]string{"enrolment_code": key}})
 	case !right:
 		return again(http.StatusUnprocessableEntity, templates.FormErrors{Fields: map[string]string{"code": "mfa.error_enrol"}})
 	}
 	var codes []string
 	made, err := l.settleOwed(w, r, partial, user, p, amrFactor, func(ctx context.Context) (err error) {
+		if err := l.spendEnrolmentCode(ctx, enrolment); err != nil {
+			return err
+		}
 		codes, err = l.addTOTP(ctx, partial.ID, user.ID, seed, in.name, step, true)
 		return err
 	})

@@ -179,6 +179,9 @@ func (l *Login) addSMS(ctx context.Context, d *dialling, first bool) (codes []st
 	if err := l.usePhoneCode(ctx, d); err != nil {
 		return nil, err
 	}
+	if err := l.spendEnrolmentCode(ctx, d.said.Enrol); err != nil {
+		return nil, err
+	}
 	c := &store.Credential{ID: strings.ToLower(rand.Text()), UserID: d.person(), Kind: store.CredSMS, Label: d.said.Name}
 	c.Secret = l.seal([]byte(d.said.Number), sealedFactor+c.ID)
 	return l.addFactor(ctx, c, first)
@@ -209,6 +212,12 @@ func (l *Login) askFactorNumber(w http.ResponseWriter, r *http.Request, page *te
 	if !factorName(d.said.Name) {
 		fields["name"] = "mfa.error_name"
 	}
+	var err error
+	if d.said.Enrol, key, err = l.readEnrolmentCode(r, d.person(), page.NeedsCode); err != nil {
+		return wrap("enrolment", err)
+	} else if key != "" {
+		fields["enrolment_code"] = key
+	}
 	if len(fields) > 0 {
 		return again(http.StatusUnprocessableEntity, templates.FormErrors{Fields: fields})
 	}
@@ -238,16 +247,23 @@ func (l *Login) showEnrolNumber(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return l.mux.Render(w, r, http.StatusOK, l.enrolNumberPage(w, r, partial, p))
+	page, err := l.enrolNumberPage(w, r, partial, p)
+	if err != nil {
+		return wrap("enrolment", err)
+	}
+	return l.mux.Render(w, r, http.StatusOK, page)
 }
 
-func (l *Login) enrolNumberPage(w http.ResponseWriter, r *http.Request, partial *session.Partial, p *pending) *templates.FactorNumberPage {
-	page := l.numberPage(w, r, p, owedURL(r, enrolSMSPath, p), chooseURL(p))
+func (l *Login) enrolNumberPage(w http.ResponseWriter, r *http.Request, partial *session.Partial, p *pending) (page *templates.FactorNumberPage, err error) {
+	page = l.numberPage(w, r, p, owedURL(r, enrolSMSPath, p), chooseURL(p))
 	page.Required = true
+	if page.NeedsCode, err = l.partialNeedsCode(r.Context(), partial); err != nil {
+		return nil, err
+	}
 	if l.addable(store.CredTOTP, partial.AMR) {
 		page.AppURL = owedURL(r, enrolPath, p)
 	}
-	return page
+	return page, nil
 }
 
 // askEnrolNumber is POST /mfa/enrol/sms.
@@ -259,7 +275,11 @@ func (l *Login) askEnrolNumber(w http.ResponseWriter, r *http.Request) error {
 	if err := l.sessions.Try(r, partial); err != nil { // each try is a message
 		return startOver(p, err)
 	}
-	return l.askFactorNumber(w, r, l.enrolNumberPage(w, r, partial, p), &dialling{use: toEnrol, p: p, partial: partial, user: user,
+	page, err := l.enrolNumberPage(w, r, partial, p)
+	if err != nil {
+		return wrap("enrolment", err)
+	}
+	return l.askFactorNumber(w, r, page, &dialling{use: toEnrol, p: p, partial: partial, user: user,
 		reauth: p == nil && reauth(r), said: dialled{Partial: partial.ID}})
 }
 
@@ -278,7 +298,17 @@ func (l *Login) showAddNumber(w http.ResponseWriter, r *http.Request, current *s
 	if err := l.mayAdd(r.Context(), current, store.CredSMS); err != nil {
 		return err
 	}
-	return l.mux.Render(w, r, http.StatusOK, l.numberPage(w, r, nil, addSMSPath, securityPath))
+	page, err := l.addNumberPage(w, r, current)
+	if err != nil {
+		return wrap("enrolment", err)
+	}
+	return l.mux.Render(w, r, http.StatusOK, page)
+}
+
+func (l *Login) addNumberPage(w http.ResponseWriter, r *http.Request, current *session.Session) (page *templates.FactorNumberPage, err error) {
+	page = l.numberPage(w, r, nil, addSMSPath, securityPath)
+	page.NeedsCode, err = l.sessionNeedsCode(r.Context(), current)
+	return page, err
 }
 
 // askAddNumber is POST /account/security/sms.
@@ -286,7 +316,11 @@ func (l *Login) askAddNumber(w http.ResponseWriter, r *http.Request, current *se
 	if err := l.mayAdd(r.Context(), current, store.CredSMS); err != nil {
 		return err
 	}
-	return l.askFactorNumber(w, r, l.numberPage(w, r, nil, addSMSPath, securityPath), &dialling{use: toAdd, current: current})
+	page, err := l.addNumberPage(w, r, current)
+	if err != nil {
+		return wrap("enrolment", err)
+	}
+	return l.askFactorNumber(w, r, page, &dialling{use: toAdd, current: current})
 }
 
 // addedNumber puts the number whose code was right on the account.

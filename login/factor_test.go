@@ -317,6 +317,67 @@ func TestFactor_RequiredEnrols(t *testing.T) {
 	})
 }
 
+// TestSec_R64_AdministratorsEnrolWithACode: whoever has an administrator's password alone cannot choose their second factor, neither at a sign-in nor on the
+// account's page; a code of theirs lets one in, once, and is nobody else's. Others need none.
+func TestSec_R64_AdministratorsEnrolWithACode(t *testing.T) {
+	t.Parallel()
+	eachSite(t, func(t *testing.T, s *site) {
+		s.factors.Administrators, s.factors.AdministratorCode = true, true
+		s.restart()
+		boss, other := s.user("boss@example.com"), s.user("other@example.com")
+		for _, u := range []*store.User{boss, other} {
+			must(t, s.store.Assign(t.Context(), "cli", &store.Assignment{UserID: u.ID, Privilege: "admin", GivenBy: "cli"}))
+		}
+		code := func(u *store.User) string {
+			c, err := login.NewEnrolmentCode(t.Context(), s.store, "cli", u.ID)
+			must(t, err)
+			return c
+		}
+		old, theirs := code(boss), code(other)
+		right := code(boss)
+		p := s.browser("192.0.2.1").get("/login").signIn("boss@example.com", goodPassword).expect("/mfa/enrol", http.StatusOK)
+		app := p.app()
+		for _, wrong := range []string{"", "aaaa-bbbb-cccc-dddd", old, theirs} {
+			p = p.form("mfa-form").set("mfa-code", app.at(0)).set("mfa-enrolment-code", wrong).submit().expect("/mfa/enrol", http.StatusUnprocessableEntity)
+		}
+		if p.byID("mfa-enrolment-code-error") == nil {
+			t.Errorf("%s", p.text())
+		}
+		if has, err := s.store.HasFactor(t.Context(), boss.ID); err != nil || has {
+			t.Fatal("added without")
+		}
+		f := p.form("mfa-form").set("mfa-code", app.at(0)).set("mfa-enrolment-code", strings.ToUpper(right))
+		if won := race([]*form{f, f, f, f}, func(p *page) bool { return p.byID("mfa-codes") != nil }); won != 1 {
+			t.Errorf("%d of four", won)
+		}
+		_, err := s.store.ResetFactors(t.Context(), "cli", boss.ID, "lost")
+		must(t, err)
+		p = s.browser("192.0.2.3").get("/login").signIn("boss@example.com", goodPassword).expect("/mfa/enrol", http.StatusOK)
+		app = p.app()
+		p.form("mfa-form").set("mfa-code", app.at(0)).set("mfa-enrolment-code", right).submit().expect("/mfa/enrol", http.StatusUnprocessableEntity) // it is spent
+		late := code(boss)
+		s.sleep(login.EnrolmentTTL)
+		p = s.browser("192.0.2.3").get("/login").signIn("boss@example.com", goodPassword).expect("/mfa/enrol", http.StatusOK)
+		app = p.app()
+		p.form("mfa-form").set("mfa-code", app.at(0)).set("mfa-enrolment-code", late).submit().expect("/mfa/enrol", http.StatusUnprocessableEntity)
+
+		// On the account's page, where nobody must have one.
+		s.factors.Administrators = false
+		s.restart()
+		in := s.browser("192.0.2.4")
+		in.get("/login").signIn("other@example.com", goodPassword).expect("/account", http.StatusOK)
+		p = in.get("/account/security/totp").expect("/account/security/totp", http.StatusOK)
+		app = p.app()
+		p = p.enterFactor(app.at(0)).expect("/account/security/totp", http.StatusUnprocessableEntity)
+		p.form("mfa-form").set("mfa-code", app.at(0)).set("mfa-enrolment-code", code(other)).submit().codes()
+		s.user("ana@example.com")
+		plain := s.browser("192.0.2.5")
+		plain.get("/login").signIn("ana@example.com", goodPassword).expect("/account", http.StatusOK)
+		p = plain.get("/account/security/totp")
+		p.enterFactor(p.app().at(0)).codes()
+	})
+}
+
 // TestFactor_Policy is R62's truth table: who may add a factor, and who must have one.
 func TestFactor_Policy(t *testing.T) {
 	t.Parallel()

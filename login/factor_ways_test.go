@@ -170,7 +170,7 @@ func TestSec_C1_FactorMakesANewSession(t *testing.T) {
 func TestSetup_FactorBeforeTheFirstSession(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.factors.Administrators = true
+	s.factors.Administrators, s.factors.AdministratorCode = true, true
 	s.restart()
 	b := s.browser("192.0.2.1")
 	p := fillSetup(b.get(s.setupLink(login.NewSetupLink)), "root@example.com").submit().expect("/mfa/enrol", http.StatusOK)

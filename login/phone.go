@@ -124,6 +124,7 @@ type dialled struct {
 	Partial  string `json:"p,omitempty"` // id of the half-finished sign-in that it is for
 	Factor   string `json:"f,omitempty"` // id of the credential that it is
 	Name     string `json:"l,omitempty"` // that it is to have
+	Enrol    string `json:"e,omitempty"` // hash of the code that lets it in
 }
 
 // hidden is the sealed part of its code: what nobody but the code's check may know.

@@ -118,7 +118,7 @@ func (l *Login) setup(w http.ResponseWriter, r *http.Request) error {
 		return wrap("sign-in after set-up", err)
 	}
 	if owes != "" { // a second factor, before anything else (settled detail 8)
-		if err := l.owe(w, r, proof, owes, nil, carried{}); err != nil {
+		if err := l.owe(w, r, proof, owes, nil, carried{SetUp: owes == owesEnrolment}); err != nil {
 			return wrap("start of a partial sign-in", err)
 		}
 		return toOwed(w, r, owes, nil)

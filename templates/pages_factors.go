@@ -58,6 +58,7 @@ type EnrolPage struct {
 	Action    string
 	App       *App
 	Required  bool   // a sign-in waits for it
+	NeedsCode bool   // and an enrolment code: the field enrolment_code
 	URL       string // what the picture says
 	QR        string // the path of the picture, in units of one module
 	QRSide    int    // modules to a side
@@ -79,10 +80,18 @@ func (p *EnrolPage) Link() template.URL {
 
 // Inputs are the form's fields in order.
 func (p *EnrolPage) Inputs() []Input {
-	return []Input{
+	return append(enrolmentInput(&p.Base, &p.FormErrors, p.NeedsCode),
 		p.input(Input{ID: "mfa-code", Name: "code", Type: "text", Label: p.T("mfa.field"), Hint: p.T("mfa.enrol_hint"), Autocomplete: "one-time-code", Mode: "numeric", Keys: "go", Plain: true}, &p.FormErrors),
 		p.input(Input{ID: "mfa-name", Name: "name", Type: "text", Value: p.Name, Label: p.T("mfa.name"), Hint: p.T("mfa.name_hint"), Autocomplete: "off", Optional: true}, &p.FormErrors),
+	)
+}
+
+// enrolmentInput is the field of an enrolment code, where one is needed.
+func enrolmentInput(b *Base, e *FormErrors, needed bool) []Input {
+	if !needed {
+		return nil
 	}
+	return []Input{b.input(Input{ID: "mfa-enrolment-code", Name: "enrolment_code", Type: "text", Label: b.T("mfa.enrolment_code"), Hint: b.T("mfa.enrolment_code_hint"), Autocomplete: "off", Plain: true}, e)}
 }
 
 // Summary of what is wrong.

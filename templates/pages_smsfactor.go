@@ -26,16 +26,17 @@ func (p *SMSFactorPage) Summary() Summary { return p.summary("error-summary", &p
 // FactorNumberPage asks for a number that is to be a second factor: /mfa/enrol/sms and /account/security/sms. Its fields: country, number, name.
 type FactorNumberPage struct {
 	PhonePage
-	Required bool   // a sign-in waits for it
-	Name     string // as it was typed
-	AppURL   string // where an authenticator app is added instead; "" = nowhere
+	Required  bool   // a sign-in waits for it
+	NeedsCode bool   // and an enrolment code: the field enrolment_code
+	Name      string // as it was typed
+	AppURL    string // where an authenticator app is added instead; "" = nowhere
 }
 
 func (*FactorNumberPage) file() string { return "factor_number.html" }
 
 // Inputs are the form's fields in order, after the country.
 func (p *FactorNumberPage) Inputs() []Input {
-	return append(p.PhonePage.Inputs(), p.input(Input{ID: "mfa-name", Name: "name", Type: "text", Value: p.Name, Label: p.T("mfa.name"), Hint: p.T("mfa.name_hint"), Autocomplete: "off", Optional: true}, &p.FormErrors))
+	return append(append(enrolmentInput(&p.Base, &p.FormErrors, p.NeedsCode), p.PhonePage.Inputs()...), p.input(Input{ID: "mfa-name", Name: "name", Type: "text", Value: p.Name, Label: p.T("mfa.name"), Hint: p.T("mfa.name_hint"), Autocomplete: "off", Optional: true}, &p.FormErrors))
 }
 
 // Summary of what is wrong.

@@ -14,7 +14,7 @@ func factorSamples(base, signedIn func() Base, app App, when string) []sample {
 		{"factor_enrol_wrong", &EnrolPage{Base: signedIn(), Action: "/account/security/totp", URL: uri, QR: "M4 4h7v1h-7z", QRSide: 29, Key: "GEZD GNBV", Name: "Phone", CancelURL: "/account/security",
 			FormErrors: FormErrors{Fields: map[string]string{"code": "mfa.error_enrol", "name": "mfa.error_name"}}}, []string{"mfa-form", "error-summary", "mfa-code-error", "mfa-name-error"}},
 		{"factor_both", &FactorPage{Base: base(), Action: "/mfa", OtherURL: "/mfa/ways", CancelURL: "/login?choose=1"}, []string{"mfa-form", "mfa-other"}},
-		{"factor_enrol_both", &EnrolPage{Base: base(), Action: "/mfa/enrol", Required: true, URL: uri, QR: "M4 4h7v1h-7z", QRSide: 29, Key: "GEZD GNBV", SMSURL: "/mfa/enrol/sms", CancelURL: "/login?choose=1"}, []string{"mfa-form", "mfa-use-sms"}},
+		{"factor_enrol_both", &EnrolPage{Base: base(), Action: "/mfa/enrol", Required: true, URL: uri, QR: "M4 4h7v1h-7z", QRSide: 29, Key: "GEZD GNBV", SMSURL: "/mfa/enrol/sms", NeedsCode: true, CancelURL: "/login?choose=1"}, []string{"mfa-form", "mfa-use-sms", "mfa-enrolment-code"}},
 		{"factor_sms", &SMSFactorPage{Base: base(), Action: "/mfa/sms", App: &app, Numbers: []SMSFactor{{"one", "Work", "•••• 89"}, {"two", "", "•••• 12"}}, OtherURL: "/mfa/ways", CancelURL: "/login?choose=1"},
 			[]string{"mfa-sms-title", "send-one", "send-two", "mfa-other", "mfa-cancel"}},
 		{"factor_sms_wrong", &SMSFactorPage{Base: base(), Action: "/mfa/sms", Numbers: []SMSFactor{{"one", "", "•••• 89"}}, RecoveryURL: "/mfa/recovery", CancelURL: "/account",

@@ -40,3 +40,24 @@ Where a second factor is required they add one at their next sign-in: make sure 
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for the audit log (required)")
 	return cmd
 }
+
+func (a *app) userEnrolmentCode() *cobra.Command {
+	return &cobra.Command{
+		Use: "enrolment-code USER", Short: "Make the code with which an administrator adds a first second factor",
+		Long: `Make a code that is good for a day and once. Where mfa.administrator_code is required, somebody with power over other people's accounts is asked for it
+when they add their first second factor. Give it to them in a way that others do not read: not by mail.`,
+		Args: args("USER"),
+		RunE: a.console(func(ctx context.Context, c *server.Console, args []string) error {
+			u, err := findUser(ctx, c, args[0])
+			if err != nil {
+				return err
+			}
+			code, until, err := c.EnrolmentCode(ctx, actor, u.ID)
+			if err != nil {
+				return err
+			}
+			a.pairs("Enrolment code", code, "Good until", rfc3339(until))
+			return nil
+		}),
+	}
+}

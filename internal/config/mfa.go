@@ -15,12 +15,16 @@ type MFA struct {
 	RequiredFor []string `yaml:"required_for"`
 	// Administrators is required or offered, for people with power over others' accounts; empty = required in production.
 	Administrators string `yaml:"administrators"`
+	// AdministratorCode is required or none: whether such people add their first factor with a code from latchkey user enrolment-code, as whoever has the
+	// password alone must not choose it; the set-up link leads there without. Empty = required in production.
+	AdministratorCode string `yaml:"administrator_code"`
 }
 
 // Values of mfa.administrators.
 const (
 	MFARequired = "required"
 	MFAOffered  = "offered"
+	MFANone     = "none" // of administrator_code
 )
 
 // AdministratorsNeedMFA says whether people with power over others' accounts must have a second factor.
@@ -29,6 +33,14 @@ func (c *Config) AdministratorsNeedMFA() bool {
 		return c.Environment == Production
 	}
 	return c.MFA.Administrators == MFARequired
+}
+
+// AdministratorsNeedCode says whether people with power over others' accounts add their first second factor with a code.
+func (c *Config) AdministratorsNeedCode() bool {
+	if c.MFA.AdministratorCode == "" {
+		return c.Environment == Production
+	}
+	return c.MFA.AdministratorCode == MFARequired
 }
 
 // SendsSMS says whether text messages are sent for anything: to sign in, or as a second factor.
@@ -46,11 +58,17 @@ func (r *reader) checkMFA(exists func(path, name string) bool) {
 	if m.Administrators != "" {
 		r.choice(at("administrators"), m.Administrators, MFARequired, MFAOffered)
 	}
+	if m.AdministratorCode != "" {
+		r.choice(at("administrator_code"), m.AdministratorCode, MFARequired, MFANone)
+	}
 	if m.AllowSMS && len(r.cfg.Twilio) == 0 {
 		r.problem(at("allow_sms"), "is true, and there is no block twilio to send messages with")
 	}
 	if !m.AllowApp && !m.AllowSMS && (len(m.RequiredFor) > 0 || r.cfg.AdministratorsNeedMFA()) {
 		r.problem(at("allow_app"), "is false, and so is allow_sms: nobody can add a second factor; but one is required (required_for, administrators)")
+	}
+	if r.cfg.AdministratorsNeedMFA() && !r.cfg.AdministratorsNeedCode() && r.production() {
+		r.warn(at("administrator_code"), "lets whoever has the password of an administrator without a second factor choose one")
 	}
 	if !r.cfg.AdministratorsNeedMFA() && r.production() {
 		r.warn(at("administrators"), "lets people with power over others' accounts sign in without a second factor")

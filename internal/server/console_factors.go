@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"time"
 
 	"github.com/latchkey-idp/latchkey/login"
 	"github.com/latchkey-idp/latchkey/templates"
@@ -18,4 +19,10 @@ func (c *Console) ResetFactors(ctx context.Context, actor, userID, reason string
 		}
 	}
 	return login.ResetFactors(ctx, c.Store, texts, actor, userID, reason)
+}
+
+// EnrolmentCode makes the code with which a person with power over others adds their first second factor, and says until when it is good.
+func (c *Console) EnrolmentCode(ctx context.Context, actor, userID string) (code string, until time.Time, err error) {
+	code, err = login.NewEnrolmentCode(ctx, c.Store, actor, userID)
+	return code, c.Store.Now().Add(login.EnrolmentTTL), err
 }

@@ -375,7 +375,7 @@ func (s *Server) allow(ctx context.Context, action string) error {
 
 // factorPolicy is the configuration's block mfa in login's words.
 func factorPolicy(c *config.Config) login.FactorPolicy {
-	return login.FactorPolicy{App: c.MFA.AllowApp, SMS: c.MFA.AllowSMS, AllowedFor: c.MFA.AllowedFor, RequiredFor: c.MFA.RequiredFor, Administrators: c.AdministratorsNeedMFA(), AppName: c.AppName}
+	return login.FactorPolicy{App: c.MFA.AllowApp, SMS: c.MFA.AllowSMS, AllowedFor: c.MFA.AllowedFor, RequiredFor: c.MFA.RequiredFor, Administrators: c.AdministratorsNeedMFA(), AdministratorCode: c.AdministratorsNeedCode(), AppName: c.AppName}
 }
 
 func signedIn(ctx context.Context) bool {

@@ -219,6 +219,7 @@ func StartBubble(t testing.TB, o Options) *IDP {
 	cfg.Environment = config.Production
 	cfg.HTTP.Management.Listen = ""
 	cfg.MFA.Administrators = config.MFAOffered // tests of second factors ask for them; to all others administrators are as in development
+	cfg.MFA.AdministratorCode = config.MFANone
 	if o.Config != nil {
 		o.Config(cfg)
 	}
