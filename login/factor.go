@@ -68,10 +68,11 @@ func (l *Login) kindOf(kind string) *factorKind {
 	return &factorKinds[slices.IndexFunc(factorKinds, func(k factorKind) bool { return k.kind == kind })]
 }
 
-// kindsAfter are those of a person's kinds of factors that add something to a sign-in that proved amr, in the order they are asked for.
-func kindsAfter(kinds, amr []string) (out []*factorKind) {
+// kindsAfter are those of a person's kinds of factors that add something to a sign-in that proved amr, in the order they are asked for. Numbers are none
+// where no messages are sent any more.
+func (l *Login) kindsAfter(kinds, amr []string) (out []*factorKind) {
 	for i := range factorKinds {
-		if k := &factorKinds[i]; slices.Contains(kinds, k.kind) && k.after(amr) {
+		if k := &factorKinds[i]; slices.Contains(kinds, k.kind) && k.after(amr) && (k.kind != store.CredSMS || l.phone != nil) {
 			out = append(out, k)
 		}
 	}

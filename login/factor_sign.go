@@ -33,17 +33,31 @@ func (l *Login) showFactor(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return wrap("second factor", err)
 	}
-	switch after := kindsAfter(kinds, partial.AMR); {
+	switch after := l.kindsAfter(kinds, partial.AMR); {
 	case len(after) > 0 && after[0].path != factorPath:
 		return web.SeeOther(w, r, owedURL(r, after[0].path, p))
 	case len(after) == 0 && slices.Contains(owesProof, partial.Owes):
 		return web.SeeOther(w, r, owedURL(r, phoneProofPath, p))
+	case len(after) == 0: // numbers, and no messages any more
+		return l.onlyRecovery(w, r, user, p)
 	}
 	page, _, err := l.factorPage(w, r, partial, user, p)
 	if err != nil {
 		return wrap("second factor", err)
 	}
 	return l.mux.Render(w, r, http.StatusOK, page)
+}
+
+// onlyRecovery leads somebody to their recovery codes whose factors cannot be shown here, as far as there are any left.
+func (l *Login) onlyRecovery(w http.ResponseWriter, r *http.Request, u *store.User, p *pending) error {
+	f, err := l.store.Factors(r.Context(), u.ID)
+	if err != nil {
+		return wrap("second factor", err)
+	}
+	if f.CodesLeft() == 0 {
+		return unavailable(chooseURL(p))
+	}
+	return web.SeeOther(w, r, owedURL(r, recoveryPath, p))
 }
 
 // owedFactor returns the partial sign-in that a second factor settles: one that owes it, or that owes another proof beside a number (phoneproof.go).
@@ -98,7 +112,7 @@ func (l *Login) stepUpOwes(ctx context.Context, s *session.Session) (string, err
 	switch {
 	case err != nil:
 		return "", err
-	case len(kindsAfter(kinds, s.AMR)) > 0:
+	case len(l.kindsAfter(kinds, s.AMR)) > 0:
 		return owesFactor, nil
 	case len(kinds) > 0: // what they have is what they came in with
 		return "", nil
@@ -138,7 +152,7 @@ func (l *Login) factorWays(r *http.Request, partial *session.Partial, p *pending
 	for i := range f.List {
 		kinds = append(kinds, f.List[i].Kind)
 	}
-	for _, k := range kindsAfter(kinds, partial.AMR) {
+	for _, k := range l.kindsAfter(kinds, partial.AMR) {
 		list = append(list, templates.FactorWay{Kind: k.kind, URL: owedURL(r, k.path, p)})
 	}
 	if f.CodesLeft() > 0 {

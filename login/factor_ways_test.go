@@ -166,6 +166,22 @@ func TestSec_C1_FactorMakesANewSession(t *testing.T) {
 	})
 }
 
+// TestFactor_NumbersWithoutMessages: where no messages are sent any more, who has but a number uses a recovery code, and is told when there is none left.
+func TestFactor_NumbersWithoutMessages(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	u, app, codes := s.enrolled("ana@example.com")
+	f, err := s.store.Factors(t.Context(), u.ID)
+	must(t, err)
+	must(t, s.store.AddFactor(t.Context(), &store.Credential{ID: "number", UserID: u.ID, Kind: store.CredSMS, Secret: "sealed"}, false))
+	s.ask("ana@example.com", "192.0.2.1").enterFactor(app.at(0)).expect("/account", http.StatusOK) // the app is one still
+	must(t, s.store.RemoveFactor(t.Context(), u.ID, f.List[0].ID, true))
+	p := s.browser("192.0.2.2").get("/login").signIn("ana@example.com", goodPassword).expect("/mfa/recovery", http.StatusOK)
+	p.form("mfa-recovery-form").set("mfa-recovery-code", codes[0]).submit().expect("/account", http.StatusOK)
+	must(t, s.store.SetRecoveryCodes(t.Context(), u.ID, nil))
+	s.browser("192.0.2.3").get("/login").signIn("ana@example.com", goodPassword).refused("factor_unavailable")
+}
+
 // TestSetup_FactorBeforeTheFirstSession: where administrators must have a factor, the first one adds it before anything else (settled detail 8).
 func TestSetup_FactorBeforeTheFirstSession(t *testing.T) {
 	t.Parallel()

@@ -264,3 +264,43 @@ func sentTogether(t *testing.T, to []*testidp.IDP, b *testidp.Browser, path, bod
 	wg.Wait()
 	return set
 }
+
+// TestSec_F13_SMSFactorIsBound: a code belongs to the half-finished sign-in it was sent for, not to the next one in the same browser, nor to an enrolment; and
+// one that was sent is worth nothing once its factor is gone.
+func TestSec_F13_SMSFactorIsBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		idp := testidp.StartBubble(t, testidp.Options{Demo: true, Config: withSMSFactors})
+		ada := idp.User(testidp.Person{Email: "ada@example.com"})
+		owner := idp.Browser()
+		owner.SignIn(owner.Get(idp.Issuer+"/login"), ada).Want(200, "account-title")
+		addNumber(t, owner, owner.Get(idp.Issuer+"/account/security/sms"), adaNumber, func() string { return demoCode(t, idp) })
+		b := idp.Browser()
+		signIn := func() *testidp.Page {
+			time.Sleep(time.Minute)
+			return sendFirst(b, b.SignIn(b.Get(idp.Issuer+"/login"), ada)).Want(200, "phone-code-title")
+		}
+		first := signIn()
+		code := demoCode(t, idp)
+		second := signIn()
+		if got := enter(b, first, code); got.Status != 400 {
+			t.Errorf("the sign-in before: %v", got)
+		}
+		for _, path := range []string{"/login/phone/code", "/account/phone/code", "/account/security/sms/code", "/mfa/enrol/sms/code"} {
+			if got := b.Get(idp.Issuer + path + "?" + second.URL.RawQuery); got.Has("phone-code") {
+				t.Errorf("%s takes it", path)
+			}
+		}
+		code = demoCode(t, idp)
+		f, err := idp.Store.Factors(context.Background(), ada.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := idp.Store.RemoveFactor(context.Background(), ada.ID, f.List[0].ID, false); err != nil {
+			t.Fatal(err)
+		}
+		if got := enter(b, second, code); got.Status != 400 {
+			t.Errorf("a factor that is gone: %v", got)
+		}
+		b.Get(idp.Issuer+"/account").Want(200, "login-title")
+	})
+}
