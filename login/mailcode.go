@@ -4,14 +4,10 @@ import (
 	"cmp"
 	"context"
 	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
-	"math/big"
 	"net/http"
 	"strings"
 	"time"
@@ -39,20 +35,8 @@ type typed struct {
 
 const sealedCode = "mail_codes.sealed." // and the attempt's hash
 
-// newCode is six digits, each value as likely as any other.
-func newCode() string {
-	n, err := rand.Int(rand.Reader, big.NewInt(1_000_000))
-	if err != nil {
-		panic(err) // never: crypto/rand ends the program instead
-	}
-	return fmt.Sprintf("%06d", n)
-}
-
-// codeHash ties a code to its attempt. Without the key the million values could be tried on what the database has.
 func (l *Login) codeHash(attempt, code string) string {
-	h := hmac.New(sha256.New, l.codeKey)
-	fmt.Fprintf(h, "mail code\x00%s\x00%s", attempt, code)
-	return hex.EncodeToString(h.Sum(nil))
+	return hashCode(l.codeKey, "mail", attempt, code)
 }
 
 // sending is what became of the wish for a mail; the zero value is one that was sent.
@@ -117,11 +101,11 @@ func (l *Login) sendCode(w http.ResponseWriter, r *http.Request, c *coded, old *
 	} else if err != nil {
 		return err
 	}
-	code := newCode()
+	code := randomDigits(6)
 	row.CodeHash = l.codeHash(row.AttemptHash, code)
 	dead := l.codeHash(row.AttemptHash, newSecret()) // of what nobody can type
-	to, minutes := said.Email, max(1, int((row.ExpiresAt.Sub(now)+10*time.Second)/time.Minute))
-	var mail templates.Mail = templates.CodeMail{Code: code, Minutes: minutes, SignIn: c.opens}
+	to := said.Email
+	var mail templates.Mail = templates.CodeMail{Code: code, Minutes: minutes(row.ExpiresAt.Sub(now)), SignIn: c.opens}
 	switch {
 	case c.opens && !l.opensByMail(holder):
 		row.CodeHash, to = dead, ""
@@ -193,10 +177,7 @@ func (c *coded) codeEnd(now time.Time) store.Time {
 	if c.row.ExpiresAt.Before(end) {
 		end = c.row.ExpiresAt.Time
 	}
-	if c.p != nil && c.p.flow.ExpiresAt.Before(end) {
-		end = c.p.flow.ExpiresAt.Time
-	}
-	return store.At(end)
+	return endOfCode(end, c.p)
 }
 
 // useCode uses a code up with what waited for it, in the transaction of what it proves.

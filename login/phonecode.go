@@ -3,14 +3,10 @@ package login
 import (
 	"context"
 	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
-	"math/big"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -54,7 +50,7 @@ func (l *Login) text(w http.ResponseWriter, r *http.Request, d *dialling) (texte
 	}
 	web.UILocales(w, d.p.param("ui_locales"))
 	lang, browser, ip := l.mux.Base(w, r).Lang, l.sessions.FlowBinding(r), web.ClientIP(r.Context())
-	code := l.newPhoneCode()
+	code := randomDigits(l.phone.Digits)
 	var out texted
 	alarm := ""
 	var made *dialling
@@ -197,14 +193,8 @@ func (l *Login) phoneCodeEnd(d *dialling, now time.Time) store.Time {
 	if d.hidden.Verify {
 		end = now.Add(min(verifyLife, attemptLife))
 	}
-	if d.p != nil && d.p.flow.ExpiresAt.Before(end) {
-		end = d.p.flow.ExpiresAt.Time
-	}
-	return store.At(end)
+	return endOfCode(end, d.p)
 }
-
-// minutes rounds, but never to none.
-func minutes(d time.Duration) int { return max(1, int((d+10*time.Second)/time.Minute)) }
 
 // host is what a browser must be on for a code to be offered.
 func (l *Login) host() string {
@@ -227,20 +217,8 @@ func (l *Login) limited(a throttle.Allowance) texted {
 	return texted{"phone.error_unavailable", nil, a.Wait}
 }
 
-// newPhoneCode is a code of the operator's length, each value as likely as any other.
-func (l *Login) newPhoneCode() string {
-	n, err := rand.Int(rand.Reader, big.NewInt(int64(math.Pow10(l.phone.Digits))))
-	if err != nil {
-		panic(err) // never: crypto/rand ends the program instead
-	}
-	return fmt.Sprintf("%0*d", l.phone.Digits, n)
-}
-
-// phoneCodeHash ties a code to its attempt, which is one browser's and one flow's (security.md F13).
 func (l *Login) phoneCodeHash(attempt, code string) string {
-	h := hmac.New(sha256.New, l.phone.Key)
-	fmt.Fprintf(h, "sms code\x00%s\x00%s", attempt, code)
-	return hex.EncodeToString(h.Sum(nil))
+	return hashCode(l.phone.Key, "sms", attempt, code)
 }
 
 func (l *Login) phoneCodePage(w http.ResponseWriter, r *http.Request, d *dialling) (*templates.PhoneCodePage, error) {
