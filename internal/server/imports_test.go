@@ -24,7 +24,7 @@ var mayImport = map[string][]string{
 	"internal/sampleapp": {"relying"},
 	"relying":            {"internal/privilege"},
 	"provider":           {"login/session", "internal/web", "internal/privilege", "templates", "store"},
-	"login":              {"internal/phone", "internal/twilio", "connectors", "login/session", "login/password", "login/throttle", "internal/explain", "internal/privilege", "internal/requests", "internal/web", "templates", "store"},
+	"login":              {"internal/phone", "internal/twilio", "connectors", "login/session", "login/passkey", "login/password", "login/throttle", "internal/explain", "internal/privilege", "internal/requests", "internal/web", "templates", "store"},
 	"login/session":      {"internal/web", "store"},
 	"login/throttle":     {"store"},
 	"internal/web":       {"templates", "store"},
@@ -35,6 +35,7 @@ var mayImport = map[string][]string{
 	"internal/delivery":  {"internal/notify", "store"},
 	"internal/notify":    {},
 	"templates":          {},
+	"login/passkey":      {},
 	"login/password":     {},
 	"internal/privilege": {},
 	"internal/opload":    {},
@@ -50,6 +51,7 @@ var mayImport = map[string][]string{
 // onlyIn keeps third parties where they belong.
 var onlyIn = map[string][]string{
 	"github.com/ory/fosite":               {"provider"},
+	"github.com/go-webauthn/webauthn":     {"login/passkey"},
 	"github.com/jmoiron/sqlx":             {"store"},
 	"github.com/jackc/pgx/v5":             {"store", "store/storetest"},
 	"modernc.org/sqlite":                  {"store"},
