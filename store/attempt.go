@@ -21,6 +21,7 @@ const (
 	AttemptProof    = "proof"    // a code by mail that UserID's number waits for
 	AttemptEmail    = "email"    // UserID, who is signed in, proves the address to change to
 	AttemptRegister = "register" // somebody new proves their address
+	AttemptPasskey  = "passkey"  // the challenge of a passkey; what it is for is Connector
 	AttemptCode     = "code"     // somebody signs in with a code that goes to the account's address
 )
 

@@ -12,6 +12,7 @@ const (
 	CredPassword = "password" // Secret is a PHC string
 	CredTOTP     = "totp"     // Secret is the sealed seed of an authenticator app, Counter the last step that was accepted
 	CredSMS      = "sms"      // Secret is the sealed E.164 number that codes are sent to
+	CredPasskey  = "passkey"  // ID is the hash of the credential's id, Secret the sealed public key and what goes with it, Counter its signatures
 	CredRecovery = "recovery" // Secret is the hash of one recovery code; used when LastUsedAt is set
 )
 
@@ -22,7 +23,7 @@ type Credential struct {
 	Kind       string `db:"kind"`
 	Label      string `db:"label"`
 	Secret     string `db:"secret"`
-	Data       string `db:"data"`    // JSON, by kind
+	Data       string `db:"data"`    // JSON, by kind: PasskeyData
 	Counter    int64  `db:"counter"` // last TOTP step, passkey sign count
 	CreatedAt  Time   `db:"created_at"`
 	UpdatedAt  Time   `db:"updated_at"`

@@ -12,7 +12,7 @@ import (
 
 // FactorKinds are the kinds of credentials that a sign-in can ask for after its first proof. Recovery codes are none of them: they stand in for
 // one, and nobody has them without.
-var FactorKinds = []string{CredTOTP, CredSMS}
+var FactorKinds = []string{CredPasskey, CredTOTP, CredSMS}
 
 // kindIn is the condition that a credential is of one of these kinds, which are this package's own words.
 func kindIn(kinds ...string) string { return "kind IN ('" + strings.Join(kinds, "', '") + "')" }

@@ -94,13 +94,14 @@ func (s *Store) KeepIdentityToken(ctx context.Context, id, sealed string) error 
 	return changed(n, err, errNotFound("identity"))
 }
 
-// WayEmailCode and WayPhone are ways in that a proven address and a number are, where such codes are taken.
+// WayEmailCode and WayPhone are ways in that a proven address and a number are, where such codes are taken. WayPasskey are passkeys that may stand alone.
 const (
 	WayEmailCode = "email_code"
 	WayPhone     = "phone"
+	WayPasskey   = CredPasskey
 )
 
-// waysIn counts how a person could sign in by one of ways: with a password, a code by mail, links through connectors, and a number. That is none to
+// waysIn counts how a person could sign in by one of ways: with a password, a code by mail, links through connectors, passkeys, and a number. That is none to
 // people with power over others, who need a password beside it.
 func (s *Store) waysIn(ctx context.Context, userID string, ways []string) (int, error) {
 	n := 0
@@ -120,6 +121,13 @@ func (s *Store) waysIn(ctx context.Context, userID string, ways []string) (int, 
 		if u.Email != "" && !u.EmailVerifiedAt.IsZero() {
 			n++
 		}
+	}
+	if slices.Contains(ways, WayPasskey) {
+		keys, err := s.passkeysAlone(ctx, userID)
+		if err != nil {
+			return 0, err
+		}
+		n += keys
 	}
 	links, err := s.IdentitiesOf(ctx, userID)
 	if err != nil {
@@ -147,7 +155,7 @@ func (s *Store) waysIn(ctx context.Context, userID string, ways []string) (int, 
 	return n, nil
 }
 
-// WaysIn counts how a person can sign in by one of ways: CredPassword, WayEmailCode, and each link whose connector is among them.
+// WaysIn counts how a person can sign in by one of ways: CredPassword, WayEmailCode, each passkey (WayPasskey), WayPhone, and each link whose connector is among them.
 func (s *Store) WaysIn(ctx context.Context, userID string, ways []string) (int, error) {
 	return s.waysIn(ctx, userID, ways)
 }

@@ -63,7 +63,7 @@ func TestEveryLookupHasAnIndex(t *testing.T) {
 		"useOf": useOf, "unusedSince": unusedSince, "holdUser": holdUser, "noteSent": noteSent, "deleteWarning": deleteWarning,
 		"factorsOf": factorsOf, "factorKindsOf": factorKindsOf, "useTOTP": useTOTP, "noteFactor": noteFactor, "renameFactor": renameFactor, "deleteFactor": deleteFactor,
 		"deleteCodesOf": deleteCodesOf, "deleteFactorsOf": deleteFactorsOf, "deletePendingFor": deletePendingFor, "useRecoveryCode": useRecoveryCode,
-		"takePending": takePending,
+		"takePending": takePending, "passkey": passkey, "passkeysOf": passkeysOf, "usePasskey": usePasskey, "usePasskeyCount": usePasskeyCount,
 	}
 	for _, p := range purges(s.Now(), s.conf) {
 		queries["purge "+p.table+" "+p.over] = p.query()
