@@ -54,7 +54,7 @@ func (r *reader) checkConnectors(known map[string]bool) {
 		case c.ID == "":
 			r.problem(id, "is missing")
 		case !connectorID.MatchString(c.ID) || reservedConnector(c.ID):
-			r.problem(id, "%s must be a small letter and at most 31 of a-z 0-9 _ -, and none of password, email_code and phone", r.show(id, c.ID))
+			r.problem(id, "%s must be a small letter and at most 31 of a-z 0-9 _ -, and none of password, email_code, phone and passkey", r.show(id, c.ID))
 		case twice:
 			r.problem(id, "%s is taken by connectors[%d]", r.show(id, c.ID), j)
 		default:
@@ -275,6 +275,9 @@ func (r *reader) checkClientConnectors(c *Client, path string) {
 	if r.cfg.Login.Phone.Enabled {
 		ids = append(ids, "phone")
 	}
+	if r.cfg.PasskeysOn() {
+		ids = append(ids, "passkey")
+	}
 	for _, k := range r.cfg.Connectors {
 		ids = append(ids, k.ID)
 	}
@@ -285,7 +288,7 @@ func (r *reader) checkClientConnectors(c *Client, path string) {
 		case close:
 			r.problem(p, "%s is no connector; did you mean %s?", r.show(p, id), near)
 		default:
-			r.problem(p, "%s is no connector of this file, and none of password, email_code and phone (if login.phone is on)", r.show(p, id))
+			r.problem(p, "%s is no connector of this file, and none of password, email_code, phone (if login.phone is on) and passkey (if passkeys are)", r.show(p, id))
 		}
 	}
 	r.list(join(path, "connectors"), c.Connectors, exists)

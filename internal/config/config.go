@@ -54,6 +54,8 @@ type Config struct {
 	Login Login `yaml:"login"`
 	// MFA is about second factors, whatever way somebody signs in.
 	MFA MFA `yaml:"mfa"`
+	// Passkeys are a way to sign in and a second factor.
+	Passkeys Passkeys `yaml:"passkeys"`
 	// Connectors are the upstreams people may sign in through, in the order of their buttons.
 	Connectors []Connector `yaml:"connectors"`
 	// Twilio are the accounts that SMS are sent through.

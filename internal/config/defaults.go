@@ -32,6 +32,7 @@ func defaults() *Config {
 			MinLength: 12,
 		}, Phone: defaultPhone()},
 		MFA:      MFA{AllowApp: true},
+		Passkeys: Passkeys{Enabled: true, Offer: true},
 		Mail:     Mail{TLS: MailSTARTTLS, Timeout: 30 * time.Second},
 		Accounts: Accounts{Idle: IdleAccounts{WarnBefore: 30 * day}},
 		Sessions: Sessions{Idle: 12 * time.Hour, Absolute: 7 * day, RememberIdle: 14 * day, RememberAbsolute: 30 * day},

@@ -64,8 +64,8 @@ func (r *reader) checkMFA(exists func(path, name string) bool) {
 	if m.AllowSMS && len(r.cfg.Twilio) == 0 {
 		r.problem(at("allow_sms"), "is true, and there is no block twilio to send messages with")
 	}
-	if !m.AllowApp && !m.AllowSMS && (len(m.RequiredFor) > 0 || r.cfg.AdministratorsNeedMFA()) {
-		r.problem(at("allow_app"), "is false, and so is allow_sms: nobody can add a second factor; but one is required (required_for, administrators)")
+	if !m.AllowApp && !m.AllowSMS && !r.cfg.PasskeysOn() && (len(m.RequiredFor) > 0 || r.cfg.AdministratorsNeedMFA()) {
+		r.problem(at("allow_app"), "is false, and so is allow_sms, and there are no passkeys: nobody can add a second factor; but one is required (required_for, administrators)")
 	}
 	if r.cfg.AdministratorsNeedMFA() && !r.cfg.AdministratorsNeedCode() && r.production() {
 		r.warn(at("administrator_code"), "lets whoever has the password of an administrator without a second factor choose one")

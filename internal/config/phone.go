@@ -322,5 +322,5 @@ func (r *reader) twilioSecret(s *Secret, file, path, key string) {
 
 // reservedConnector says whether an id is that of a way to sign in of our own.
 func reservedConnector(id string) bool {
-	return slices.Contains([]string{"password", "email_code", "phone"}, id)
+	return slices.Contains([]string{"password", "email_code", "phone", "passkey"}, id)
 }
