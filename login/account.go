@@ -62,6 +62,9 @@ func (l *Login) account(w http.ResponseWriter, r *http.Request) error {
 	} else if may {
 		page.SecurityURL = securityPath
 	}
+	if l.passkeys != nil {
+		page.PasskeysURL = passkeysPath
+	}
 	if len(l.upstreams) > 0 {
 		page.ConnectionsURL = connectionsPath
 	}

@@ -30,12 +30,17 @@ func (l *Login) mountSecurity(mux *web.Mux) {
 
 // withRecent lets through who showed a moment ago who they are, with the factor that guards the account where there is one (R66, security.md C11, F18).
 func (l *Login) withRecent(then func(http.ResponseWriter, *http.Request, *session.Session) error) web.Handler {
+	return l.recentAt(securityPath, then)
+}
+
+// recentAt is withRecent for a page that somebody comes back to from the sign-in.
+func (l *Login) recentAt(place string, then func(http.ResponseWriter, *http.Request, *session.Session) error) web.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		current, ok := session.Current(r.Context())
 		if !ok {
 			return web.SeeOther(w, r, signInPath)
 		}
-		if ok, err := l.Confirmed(w, r, securityPath); err != nil || !ok {
+		if ok, err := l.Confirmed(w, r, place); err != nil || !ok {
 			return err
 		}
 		return then(w, r, current)
@@ -98,7 +103,9 @@ func (l *Login) securityPage(w http.ResponseWriter, r *http.Request, current *se
 			Kept: page.Required && len(f.List) == 1,
 		})
 	}
-	page.CodesLeft = f.CodesLeft()
+	if page.CodesLeft = f.CodesLeft(); l.passkeys != nil {
+		page.PasskeysURL = passkeysPath
+	}
 	return page, nil
 }
 
@@ -183,7 +190,7 @@ func (l *Login) addApp(w http.ResponseWriter, r *http.Request, current *session.
 	case !right:
 		return again(templates.FormErrors{Fields: map[string]string{"code": "mfa.error_enrol"}})
 	}
-	return l.addToAccount(w, r, current, amrFactor, func(ctx context.Context, first bool) ([]string, error) {
+	return l.addToAccount(w, r, current, securityPath, amrFactor, func(ctx context.Context, first bool) ([]string, error) {
 		if err := l.spendEnrolmentCode(ctx, enrolment); err != nil {
 			return nil, err
 		}
@@ -191,8 +198,8 @@ func (l *Login) addApp(w http.ResponseWriter, r *http.Request, current *session.
 	})
 }
 
-// addToAccount adds a factor to the account of who is signed in, and raises a session that has shown two then. add is given store.AddFactor's first.
-func (l *Login) addToAccount(w http.ResponseWriter, r *http.Request, current *session.Session, amr []string, add func(ctx context.Context, first bool) ([]string, error)) error {
+// addToAccount adds a factor to the account of who is signed in, and raises a session that has shown two then; next is where it goes on. add is given store.AddFactor's first.
+func (l *Login) addToAccount(w http.ResponseWriter, r *http.Request, current *session.Session, next string, amr []string, add func(ctx context.Context, first bool) ([]string, error)) error {
 	var codes []string
 	err := l.store.Tx(r.Context(), func(ctx context.Context) (err error) {
 		if codes, err = add(ctx, current.ACR == "1"); err != nil || current.ACR != "1" {
@@ -208,13 +215,13 @@ func (l *Login) addToAccount(w http.ResponseWriter, r *http.Request, current *se
 	})
 	switch {
 	case errors.Is(err, store.ErrTooMany), errors.Is(err, store.ErrUsed), errors.Is(err, store.ErrConflict), isBadRequest(err): // the same form, sent twice: the page shows what is
-		return web.SeeOther(w, r, securityPath)
+		return web.SeeOther(w, r, next)
 	case err != nil:
 		return wrap("enrolment", err)
 	case len(codes) == 0:
-		return web.SeeOther(w, r, securityPath)
+		return web.SeeOther(w, r, next)
 	}
-	return l.mux.Render(w, r, http.StatusOK, l.codesPage(w, r, codes, securityPath))
+	return l.mux.Render(w, r, http.StatusOK, l.codesPage(w, r, codes, next))
 }
 
 // renewCodes is POST /account/security/recovery-codes: a new set, and the old one is worth nothing.
@@ -252,22 +259,13 @@ func (l *Login) renameFactor(w http.ResponseWriter, r *http.Request, current *se
 	return web.SeeOther(w, r, securityPath)
 }
 
-// removeFactor is POST /account/security/{id}/remove. The last one stays while one is required.
+// removeFactor is POST /account/security/{id}/remove. The last one stays while one is required, and so does a passkey that is the last way in.
 func (l *Login) removeFactor(w http.ResponseWriter, r *http.Request, current *session.Session) error {
-	must, err := l.mustHaveFactor(r.Context(), current.Live)
-	if err != nil {
-		return wrap("second factors", err)
-	}
-	err = l.store.Tx(r.Context(), func(ctx context.Context) error {
-		if err := l.store.RemoveFactor(ctx, current.UserID, r.PathValue("id"), must); err != nil {
-			return err
-		}
-		return l.factorNotice(ctx, current.UserID, templates.FactorMail{What: templates.FactorRemoved})
-	})
-	switch {
-	case errors.Is(err, store.ErrLastFactor):
-		return l.securityFailed(w, r, current, http.StatusConflict, templates.FormErrors{Form: "security.error_last"})
-	case err != nil && !errors.Is(err, store.ErrNotFound): // gone in another tab, or never theirs: the page shows what is
+	err := l.dropFactor(r.Context(), current, r.PathValue("id"))
+	switch key := keptKey(err); {
+	case key != "":
+		return l.securityFailed(w, r, current, http.StatusConflict, templates.FormErrors{Form: key})
+	case err != nil:
 		return wrap("end of a second factor", err)
 	}
 	return web.SeeOther(w, r, securityPath)

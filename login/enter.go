@@ -27,8 +27,14 @@ func (l *Login) begin(r *http.Request, userID string, p *pending, start func(*ht
 	return made, err
 }
 
-// goOn is where every complete sign-in ends: the flow goes on with the new session, or the person lands where they wanted to go, or on their account.
+// goOn is where every complete sign-in ends: the flow goes on with the new session, or the person lands where they wanted to go, or on their account. A
+// passkey may be suggested before.
 func (l *Login) goOn(w http.ResponseWriter, r *http.Request, made *session.Session, p *pending) error {
+	if offers, err := l.offersPasskey(r, made); err != nil {
+		return wrap("passkey", err)
+	} else if offers {
+		return web.SeeOther(w, r, pathWith(passkeyOfferPath, p, nil))
+	}
 	switch {
 	case p == nil && reauth(r):
 		return l.toPlace(w, r, l.waysPath())

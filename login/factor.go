@@ -17,6 +17,7 @@ import (
 // asks those who have one.
 type FactorPolicy struct {
 	App            bool     // people may add an authenticator app
+	Passkey        bool     // people may add a passkey; needs Config.Passkeys
 	SMS            bool     // people may add a telephone number; needs Config.Phone
 	AllowedFor     []string // privileges, of which a person must hold one to add a factor; empty = everybody. Who must have one may add one
 	RequiredFor    []string // privileges; whoever holds one must have a factor
@@ -53,6 +54,7 @@ type factorKind struct {
 
 // factorKinds are all kinds there are, those first that people are asked for first. Another one is another row, in store.FactorKinds too, and its page.
 var factorKinds = []factorKind{
+	{store.CredPasskey, passkeyFactorPath, amrPasskey(false, false)},
 	{store.CredTOTP, factorPath, amrFactor},
 	{store.CredSMS, smsPath, amrSMS},
 }
@@ -61,7 +63,9 @@ var factorKinds = []factorKind{
 var amrFactor = []string{"otp", "mfa"}
 
 // after says whether a factor of this kind adds anything to a sign-in that proved amr: nothing counts twice (R60).
-func (k *factorKind) after(amr []string) bool { return !slices.Contains(amr, k.amr[0]) }
+func (k *factorKind) after(amr []string) bool {
+	return !slices.Contains(amr, k.amr[0]) && (k.kind != store.CredPasskey || !slices.Contains(amr, "swk")) // of a passkey there are two sorts
+}
 
 // kindOf finds a kind; it is one of factorKinds.
 func (l *Login) kindOf(kind string) *factorKind {
@@ -69,10 +73,11 @@ func (l *Login) kindOf(kind string) *factorKind {
 }
 
 // kindsAfter are those of a person's kinds of factors that add something to a sign-in that proved amr, in the order they are asked for. Numbers are none
-// where no messages are sent any more.
+// where no messages are sent any more, and passkeys where there are none any more.
 func (l *Login) kindsAfter(kinds, amr []string) (out []*factorKind) {
+	gone := map[string]bool{store.CredSMS: l.phone == nil, store.CredPasskey: l.passkeys == nil}
 	for i := range factorKinds {
-		if k := &factorKinds[i]; slices.Contains(kinds, k.kind) && k.after(amr) && (k.kind != store.CredSMS || l.phone != nil) {
+		if k := &factorKinds[i]; slices.Contains(kinds, k.kind) && k.after(amr) && !gone[k.kind] {
 			out = append(out, k)
 		}
 	}
@@ -134,7 +139,7 @@ func showsFactor(amr []string) bool {
 
 // adds says whether the policy lets people add factors of a kind.
 func (f *FactorPolicy) adds(kind string) bool {
-	return map[string]bool{store.CredTOTP: f.App, store.CredSMS: f.SMS}[kind]
+	return map[string]bool{store.CredPasskey: f.Passkey, store.CredTOTP: f.App, store.CredSMS: f.SMS}[kind]
 }
 
 // addable says whether the policy lets people add a factor of a kind that adds something to a sign-in that proved amr.
@@ -191,6 +196,9 @@ func (l *Login) LeastACR(ctx context.Context, u *store.Live) (string, error) {
 
 // MostACR is what a person can reach on the page of second factors, with one that they have or may add: provider.Config.MostACR.
 func (l *Login) MostACR(ctx context.Context, u *store.Live) (string, error) {
+	if most, err := l.mostPasskey(ctx, u.User.ID); err != nil || most != "" {
+		return most, err
+	}
 	can, err := l.store.HasFactor(ctx, u.User.ID)
 	if err == nil && !can {
 		can, err = l.mayAddFactor(ctx, u)

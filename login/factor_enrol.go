@@ -104,7 +104,11 @@ func (l *Login) addFactor(ctx context.Context, c *store.Credential, first bool) 
 		}
 		codes = shown
 	}
-	return codes, l.factorNotice(ctx, userID, templates.FactorMail{What: templates.FactorAdded})
+	what := templates.FactorAdded
+	if c.Kind == store.CredPasskey {
+		what = templates.FactorPasskeyAdded
+	}
+	return codes, l.factorNotice(ctx, userID, templates.FactorMail{What: what})
 }
 
 // showEnrolment is GET /mfa/enrol: a person who must have a second factor adds one before the sign-in is complete (R64).
@@ -114,6 +118,9 @@ func (l *Login) showEnrolment(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if !l.addable(store.CredTOTP, partial.AMR) {
+		if l.addable(store.CredPasskey, partial.AMR) {
+			return web.SeeOther(w, r, owedURL(r, passkeyEnrolPath, p))
+		}
 		if l.addable(store.CredSMS, partial.AMR) {
 			return web.SeeOther(w, r, owedURL(r, enrolSMSPath, p))
 		}
@@ -134,6 +141,9 @@ func (l *Login) enrolPage(w http.ResponseWriter, r *http.Request, partial *sessi
 	page := &templates.EnrolPage{Base: l.mux.Base(w, r), Action: owedURL(r, enrolPath, p), App: app, Required: true, CancelURL: chooseURL(p)}
 	if l.addable(store.CredSMS, partial.AMR) {
 		page.SMSURL = owedURL(r, enrolSMSPath, p)
+	}
+	if l.addable(store.CredPasskey, partial.AMR) {
+		page.PasskeyURL = owedURL(r, passkeyEnrolPath, p)
 	}
 	return page
 }

@@ -29,21 +29,18 @@ func (l *Login) showFactor(w http.ResponseWriter, r *http.Request) error {
 		}
 		user = &current.Live.User
 	}
-	kinds, err := l.store.FactorKindsOf(r.Context(), user.ID)
+	page, f, err := l.factorPage(w, r, partial, user, p)
 	if err != nil {
 		return wrap("second factor", err)
 	}
-	switch after := l.kindsAfter(kinds, partial.AMR); {
-	case len(after) > 0 && after[0].path != factorPath:
-		return web.SeeOther(w, r, owedURL(r, after[0].path, p))
-	case len(after) == 0 && slices.Contains(owesProof, partial.Owes):
+	switch ways := l.factorWays(r, partial, p, f); {
+	case len(ways) > 0 && ways[0].Kind != store.CredRecovery && ways[0].URL != page.Action: // another kind
+		return web.SeeOther(w, r, ways[0].URL)
+	case len(ways) > 0 && ways[0].Kind != store.CredRecovery:
+	case slices.Contains(owesProof, partial.Owes):
 		return web.SeeOther(w, r, owedURL(r, phoneProofPath, p))
-	case len(after) == 0: // numbers, and no messages any more
+	default: // numbers, and no messages any more; or passkeys, and none are taken any more
 		return l.onlyRecovery(w, r, user, p)
-	}
-	page, _, err := l.factorPage(w, r, partial, user, p)
-	if err != nil {
-		return wrap("second factor", err)
 	}
 	return l.mux.Render(w, r, http.StatusOK, page)
 }

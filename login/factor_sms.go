@@ -328,5 +328,5 @@ func (l *Login) addedNumber(w http.ResponseWriter, r *http.Request, d *dialling)
 	if err := l.mayAdd(r.Context(), d.current, store.CredSMS); err != nil {
 		return err
 	}
-	return l.addToAccount(w, r, d.current, amrSMS, func(ctx context.Context, first bool) ([]string, error) { return l.addSMS(ctx, d, first) })
+	return l.addToAccount(w, r, d.current, securityPath, amrSMS, func(ctx context.Context, first bool) ([]string, error) { return l.addSMS(ctx, d, first) })
 }

@@ -9,6 +9,7 @@
 //	                                             ├─ one that must be proven: /login/link ─────┤
 //	                                             └─ something is missing: /login/complete ────┤
 //	signed in, and the application asks for more: /mfa ──POST──▶ the session is raised
+//	/login/passkey ─▶ whose passkey, and is the answer right? ─────────────────────────────────┤
 //	/login/phone ─▶ a code by SMS ─▶ whose number (phoneIn)? ──────────────────────────────────┤
 //	signed in, and the application requires an address: /login/complete ─▶ a code by mail ─────┤
 //	/register ─▶ a code by mail ─▶ a new account ──────────────────────────────────────────────┤
@@ -80,6 +81,8 @@ type Config struct {
 	MayActAs func(ctx context.Context) error
 	// Templates take the choices of language and appearance that PreferencesPath is for; nil = there is no such route.
 	Templates *templates.Set
+	// Passkeys are a way in and a second factor; nil = there are none, as with an issuer that has no host name. They need Seal and Open.
+	Passkeys *Passkeys
 	// Factors is the policy of second factors. It needs Seal and Open where it lets people add one.
 	Factors FactorPolicy
 	Logger  *slog.Logger     // default: slog.Default
@@ -106,8 +109,9 @@ type Login struct {
 	domains               []string
 
 	factors   FactorPolicy
-	codeKey   []byte // nil = no mail
-	phone     *Phone // nil = no SMS
+	passkeys  *Passkeys // nil = none
+	codeKey   []byte    // nil = no mail
+	phone     *Phone    // nil = no SMS
 	issuer    string
 	upstreams []*Upstream
 	seal      func(plain []byte, place string) string
@@ -140,6 +144,12 @@ func New(c Config) (*Login, error) {
 	if (c.Factors.App || c.Factors.SMS) && (c.Seal == nil || c.Open == nil) {
 		return nil, errors.New("login: Seal and Open are required with Factors")
 	}
+	if c.Factors.Passkey && c.Passkeys == nil {
+		return nil, errors.New("login: Passkeys are required with Factors.Passkey")
+	}
+	if c.Passkeys != nil && (c.Passkeys.Party == nil || c.Seal == nil || c.Open == nil) {
+		return nil, errors.New("login: Passkeys need Party, Seal and Open")
+	}
 	if c.CodeKey != nil && (len(c.CodeKey) < 32 || c.Seal == nil || c.Open == nil || c.Templates == nil) {
 		return nil, errors.New("login: CodeKey needs 32 bytes, Seal, Open and Templates")
 	}
@@ -169,7 +179,7 @@ func New(c Config) (*Login, error) {
 	return &Login{
 		noPassword: c.NoPassword, emailCode: c.EmailCode, registration: c.Registration, domains: c.Domains,
 		store: c.Store, mux: c.Mux, sessions: c.Sessions, passwords: c.Passwords, limiter: c.Limiter, requests: c.Requests,
-		done: c.Done, factors: c.Factors, codeKey: c.CodeKey, phone: c.Phone, templates: c.Templates, log: c.Logger, now: c.Now,
+		done: c.Done, factors: c.Factors, passkeys: c.Passkeys, codeKey: c.CodeKey, phone: c.Phone, templates: c.Templates, log: c.Logger, now: c.Now,
 		issuer: strings.TrimSuffix(c.Issuer, "/"), upstreams: upstreams, seal: c.Seal, open: c.Open, observe: c.Observe, admin: c.Administers, mayActAs: c.MayActAs,
 	}, nil
 }
@@ -203,6 +213,9 @@ func (l *Login) Mount(mux *web.Mux) {
 
 	if l.templates != nil {
 		mux.Page("POST "+PreferencesPath, web.Public, l.preferences, web.WhileActing)
+	}
+	if l.passkeys != nil {
+		l.mountPasskeys(mux)
 	}
 	if len(l.upstreams) > 0 {
 		l.mountConnectors(mux)

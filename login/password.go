@@ -63,6 +63,9 @@ func (l *Login) signInPage(w http.ResponseWriter, r *http.Request, p *pending) *
 	if l.admits(p, methodEmailCode) {
 		page.CodeURL = pathWith(emailCodeStartPath, p, more)
 	}
+	if l.admits(p, methodPasskey) {
+		page.PasskeyURL, page.PasskeyOptions = pathWith(passkeyPath, p, more), pathWith(passkeyOptionsPath, p, nil)
+	}
 	if !page.NoPassword && l.forgets() {
 		page.ForgotURL = pathWith(forgotPath, p, nil)
 	}

@@ -160,6 +160,9 @@ func (l *Login) ownWays() (list []string) {
 	if l.dials() {
 		list = append(list, methodPhone)
 	}
+	if l.passkeys != nil {
+		list = append(list, methodPasskey)
+	}
 	return list
 }
 

@@ -160,7 +160,11 @@ func (p *Provider) advance(w http.ResponseWriter, r *http.Request, q *request, f
 	case stepConsent:
 		return web.SeeOther(w, r, "/consent?flow="+url.QueryEscape(handle))
 	case stepUp:
-		return web.SeeOther(w, r, "/mfa?flow="+url.QueryEscape(handle))
+		page := "/mfa"
+		if !fa.assured("2") {
+			page = "/mfa/passkey" // two factors are not enough
+		}
+		return web.SeeOther(w, r, page+"?flow="+url.QueryEscape(handle))
 	case stepOwes:
 		return web.SeeOther(w, r, owed+"?flow="+url.QueryEscape(handle))
 	case stepOneself:

@@ -176,7 +176,11 @@ func (p *Provider) previewFactor(ctx context.Context, out *Preview, fa *facts, s
 		return err
 	}
 	out.Owes = "second_factor"
-	s.AMR = session.Methods(s.AMR, "otp", "mfa")
+	more := []string{"otp", "mfa"}
+	if !fa.assured("2") { // by a passkey
+		more = map[string][]string{"phr": {"swk", "user", "mfa"}, "phrh": {"hwk", "user", "mfa"}}[fa.acrMost]
+	}
+	s.AMR = session.Methods(s.AMR, more...)
 	s.ACR = session.ACR(s.AMR)
 	fa.acr = s.ACR
 	return nil

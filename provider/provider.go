@@ -36,7 +36,7 @@ type Config struct {
 	// flow, and calls Continue. nil = nobody owes anything.
 	Owes func(c *store.Client, u *store.User) (page string)
 	// LeastACR is what a person must reach at sign-in whatever the application asks, MostACR what more of them can reach by a second factor, on the page
-	// /mfa, which gets the parameter flow and calls Continue. FirstOwed is for Preview: what a sign-in that begins leads to at least. nil = "1".
+	// /mfa, or /mfa/passkey where two factors are not enough, which gets the parameter flow and calls Continue. FirstOwed is for Preview: what a sign-in that begins leads to at least. nil = "1".
 	LeastACR, MostACR, FirstOwed func(ctx context.Context, u *store.Live) (string, error)
 	// ConnectorEnabled answers for the login method a grant came through; nil = all are.
 	ConnectorEnabled func(id string) bool

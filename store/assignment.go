@@ -195,7 +195,9 @@ func adminWays(ways []string) (query string, args []any) {
 		case WayEmailCode:
 			query += " OR u.email <> '' AND u.email_verified_at IS NOT NULL"
 		case WayPhone:
-			query += " OR u.phone <> '' AND EXISTS (SELECT 1 FROM credentials c WHERE c.user_id = u.id AND c.kind = 'totp')"
+			query += " OR u.phone <> '' AND EXISTS (SELECT 1 FROM credentials c WHERE c.user_id = u.id AND c.kind IN ('totp', 'passkey'))"
+		case WayPasskey:
+			query += " OR EXISTS (SELECT 1 FROM credentials c WHERE c.user_id = u.id AND c.kind = 'passkey' AND c.data LIKE '%\"alone\":true%')" // PasskeyData.Text
 		default:
 			links += ", ?"
 			args = append(args, way)

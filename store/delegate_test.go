@@ -148,7 +148,7 @@ func TestSec_G5_TheLastAdministratorCanSignIn(t *testing.T) {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
 			ctx := t.Context()
-			s := storetest.OpenWith(t, engine, store.Config{AdminWays: []string{store.WayEmailCode, store.WayPhone, "entra"}})
+			s := storetest.OpenWith(t, engine, store.Config{AdminWays: []string{store.WayEmailCode, store.WayPhone, store.WayPasskey, "entra"}})
 			admin(t, s) // with a password
 			last := func(u *store.User, way string) {
 				t.Helper()
@@ -178,6 +178,19 @@ func TestSec_G5_TheLastAdministratorCanSignIn(t *testing.T) {
 			must(t, s.Assign(ctx, "cli", &store.Assignment{UserID: mail.ID, Privilege: "admin"}))
 			must(t, s.DisableUser(ctx, "cli", phone.ID, ""))
 			last(mail, "by a proven address")
+			key, touch := user(t, s, "admin"), user(t, s, "admin")
+			add := func(u *store.User, keyID string, d store.PasskeyData) {
+				t.Helper()
+				must(t, s.AddFactor(ctx, &store.Credential{ID: keyID, UserID: u.ID, Kind: store.CredPasskey, Secret: "sealed", Data: d.Text()}, true))
+			}
+			add(touch, id(), store.PasskeyData{Syncs: true})
+			last(mail, "beside a passkey that is a second factor only")
+			add(key, "alone", store.PasskeyData{Alone: true, Syncs: true})
+			must(t, s.DisableUser(ctx, "cli", mail.ID, ""))
+			last(key, "by a passkey")
+			is(t, s.RemoveFactor(ctx, key.ID, "alone", false), store.ErrLastAdmin, "removed by themselves")
+			_, err := s.ResetFactors(ctx, "cli", key.ID, "lost")
+			is(t, err, store.ErrLastAdmin, "reset")
 		})
 	}
 }

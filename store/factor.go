@@ -165,9 +165,9 @@ const (
 )
 
 // RemoveFactor takes a factor from the person's own account; with the last one the recovery codes go, and with keepOne the last one stays:
-// ErrLastFactor. ErrNotFound when it is not theirs. Audited.
+// ErrLastFactor. ErrNotFound when it is not theirs, ErrLastAdmin when nobody could administer without it. Audited.
 func (s *Store) RemoveFactor(ctx context.Context, userID, id string, keepOne bool) error {
-	return s.Tx(ctx, func(ctx context.Context) error {
+	remove := func(ctx context.Context) error {
 		if err := s.holdFactors(ctx, userID); err != nil {
 			return err
 		}
@@ -188,7 +188,8 @@ func (s *Store) RemoveFactor(ctx context.Context, userID, id string, keepOne boo
 			}
 		}
 		return s.Audit(ctx, userID, "user.remove_factor", "user:"+userID, nil)
-	})
+	}
+	return s.Tx(ctx, func(ctx context.Context) error { return s.keepingAdmin(ctx, remove) })
 }
 
 // SetRecoveryCodes replaces a person's recovery codes by those with these hashes: the old ones, used or not, are worth nothing from then on. Audited.
@@ -221,12 +222,13 @@ func (s *Store) UseRecoveryCode(ctx context.Context, userID, hash string) error 
 
 // ResetFactors takes every second factor and recovery code from a person who lost them, and ends their sessions, half-finished sign-ins and grants:
 // whoever has the password alone is asked to enrol anew where a factor is required. The actor needs reset_user_mfa, and holds what the person holds.
-// It returns how many factors there were; ErrNotFound when there were none. reason is one line. Audited.
+// It returns how many factors there were; ErrNotFound when there were none, ErrLastAdmin when nobody could administer without them. reason is one line.
+// Audited.
 func (s *Store) ResetFactors(ctx context.Context, actor, userID, reason string) (n int, err error) {
 	if reason == "" || !validReason(reason) {
 		return 0, invalid("reason", "missing, too long, or no line of text")
 	}
-	err = s.Tx(ctx, func(ctx context.Context) error {
+	reset := func(ctx context.Context) error {
 		if err := s.mayManage(ctx, actor, userID, privilege.ResetUserMFA); err != nil {
 			return err
 		}
@@ -250,7 +252,8 @@ func (s *Store) ResetFactors(ctx context.Context, actor, userID, reason string) 
 			return err
 		}
 		return s.Audit(ctx, actor, "user.reset_factors", "user:"+userID, map[string]any{"reason": reason, "factors": n})
-	})
+	}
+	err = s.Tx(ctx, func(ctx context.Context) error { return s.keepingAdmin(ctx, reset) })
 	return n, err
 }
 

@@ -21,7 +21,7 @@ func TestEveryLookupHasAnIndex(t *testing.T) {
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	adminsBy, _ := adminWays([]string{CredPassword, WayEmailCode, WayPhone, "google"})
+	adminsBy, _ := adminWays([]string{CredPassword, WayEmailCode, WayPhone, WayPasskey, "google"})
 	queries := map[string]string{
 		"userByID": userByID, "userByEmail": userByEmail, "userByPhone": userByPhone, "userByUsername": userByUsername, "users": users, "live": live,
 		"disableUser": disableUser, "touchLogin": touchLogin, "password": password, "rehashPassword": rehashPassword, "setMustChange": setMustChange,

@@ -22,6 +22,7 @@ func pages() []Page {
 		&PhonePage{}, &PhoneCodePage{}, &PhoneProofPage{},
 		&FactorPage{}, &RecoveryPage{}, &EnrolPage{}, &CodesPage{}, &SecurityPage{},
 		&SMSFactorPage{}, &FactorNumberPage{}, &FactorWaysPage{},
+		&PasskeyPage{}, &PasskeysPage{}, &PasskeyOfferPage{},
 	}
 }
 
@@ -63,6 +64,7 @@ type LoginPage struct {
 	NoPassword bool // the application or the operator takes other ways in only: there are buttons and no form
 	// Pages of ours, "" = no such link: a code by mail, a forgotten password, a new account.
 	CodeURL, ForgotURL, RegisterURL string
+	PasskeyURL, PasskeyOptions      string // where a passkey goes, and what is asked for; "" = there is no such way
 	Done                            string // the key of what was done a moment ago, "" = nothing
 }
 
@@ -82,6 +84,11 @@ func (p *LoginPage) Inputs() []Input {
 
 // Summary of what is wrong.
 func (p *LoginPage) Summary() Summary { return p.summary("login-error", &p.FormErrors, p.Inputs()) }
+
+// Passkey is the button for a passkey, and what autofill sends.
+func (p *LoginPage) Passkey() PasskeyForm {
+	return p.passkey(PasskeyForm{ID: "login-with-passkey", Autofill: true, Plain: !p.NoPassword, Action: p.PasskeyURL, Options: p.PasskeyOptions, Label: p.T("passkeys.sign_in")})
+}
 
 // Buttons are the other ways in.
 func (p *LoginPage) Buttons() Buttons { return p.buttons("login-with-", p.Methods) }
@@ -321,6 +328,7 @@ type AccountPage struct {
 	ConnectionsURL string
 	// SecurityURL is the page of second factors; "" = there are none and may be none.
 	SecurityURL string
+	PasskeysURL string // "" = there are no passkeys
 	// AuthoritiesURL is the page of authorities; "" = acting for others is no matter here.
 	AuthoritiesURL string
 	PhoneURL       string // where the number is, "" = nowhere

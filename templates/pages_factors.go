@@ -55,17 +55,18 @@ func (p *RecoveryPage) Summary() Summary {
 type EnrolPage struct {
 	Base
 	FormErrors
-	Action    string
-	App       *App
-	Required  bool   // a sign-in waits for it
-	NeedsCode bool   // and an enrolment code: the field enrolment_code
-	URL       string // what the picture says
-	QR        string // the path of the picture, in units of one module
-	QRSide    int    // modules to a side
-	Key       string // in groups, for who types it
-	Name      string
-	SMSURL    string // where a number is added instead; "" = nowhere
-	CancelURL string // a path of ours
+	Action     string
+	App        *App
+	Required   bool   // a sign-in waits for it
+	NeedsCode  bool   // and an enrolment code: the field enrolment_code
+	URL        string // what the picture says
+	QR         string // the path of the picture, in units of one module
+	QRSide     int    // modules to a side
+	Key        string // in groups, for who types it
+	Name       string
+	PasskeyURL string // where a passkey is made instead; "" = nowhere
+	SMSURL     string // where a number is added instead; "" = nowhere
+	CancelURL  string // a path of ours
 }
 
 func (*EnrolPage) file() string { return "factor_enrol.html" }
@@ -122,13 +123,14 @@ func (p *CodesPage) File() template.URL {
 type SecurityPage struct {
 	Base
 	FormErrors
-	Recent    bool // the person showed a moment ago who they are, so they may change it
-	ReauthURL string
-	Factors   []FactorLine
-	MayAddApp bool
-	MayAddSMS bool
-	Required  bool // one must stay
-	CodesLeft int
+	Recent      bool // the person showed a moment ago who they are, so they may change it
+	ReauthURL   string
+	Factors     []FactorLine
+	MayAddApp   bool
+	MayAddSMS   bool
+	Required    bool // one must stay
+	CodesLeft   int
+	PasskeysURL string // where passkeys are added; "" = there are none
 }
 
 func (*SecurityPage) file() string { return "security.html" }
@@ -162,11 +164,14 @@ func (p *SecurityPage) NameInput(f FactorLine) Input {
 
 // What a FactorMail tells about.
 const (
-	FactorAdded    = "added"
-	FactorRemoved  = "removed"
-	FactorCodes    = "codes"     // a new set of recovery codes
-	FactorCodeUsed = "code_used" // one was used to sign in
-	FactorReset    = "reset"     // an administrator took them all away
+	FactorAdded          = "added"
+	FactorRemoved        = "removed"
+	FactorCodes          = "codes"     // a new set of recovery codes
+	FactorCodeUsed       = "code_used" // one was used to sign in
+	FactorPasskeyAdded   = "passkey_added"
+	FactorPasskeyRemoved = "passkey_removed"
+	FactorCopied         = "copied" // a passkey was refused, because there may be two of it
+	FactorReset          = "reset"  // an administrator took them all away
 )
 
 // FactorMail tells somebody that what guards their account changed.

@@ -172,7 +172,7 @@ func samples(s *Set, lang string) []sample {
 		{"acting", &ActingPage{Base: acting(), App: app, Key: "acting.only_client", Action: "/account/act/stop?flow=f", ReturnURL: "https://notes.example.com/callback?error=access_denied"}, contract("acting-page", "acting-banner", "acting-stop", "acting-oneself-form", "acting-oneself", "acting-return")},
 		{"account_acting", &AccountPage{Base: acting(), Email: "ada@example.com", Apps: []AppLine{{"notes", "Sunrise Notes", when, []string{"openid"}}}}, contract("account-title", "acting-banner", "acting-stop", "account-apps")},
 		{"login_no_password", &LoginPage{Base: base(), Action: "/login?flow=f", NoPassword: true, Methods: loginMany.Methods[:1]}, contract("login-title", "login-with-google")},
-	}, slices.Concat(factorSamples(base, signedIn, app, when), addressSamples(base, signedIn, &app), adminSamples(signedIn, when), phoneSamples(base, signedIn, &app, when))...)
+	}, slices.Concat(factorSamples(base, signedIn, app, when), addressSamples(base, signedIn, &app), adminSamples(signedIn, when), phoneSamples(base, signedIn, &app, when), passkeySamples(base, signedIn, app, when))...)
 }
 
 // render executes a page.

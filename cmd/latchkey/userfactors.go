@@ -30,10 +30,17 @@ Where a second factor is required they add one at their next sign-in: make sure 
 				return errors.New("--reason must say why, in one line of at most 200 characters")
 			case errors.Is(err, store.ErrNotFound):
 				return fmt.Errorf("%s has no second factor", u.Name())
+			case errors.Is(err, store.ErrLastAdmin):
+				return fmt.Errorf("%s is the last administrator and signs in with a passkey; give them a password first (latchkey user passwd)", u.Name())
 			case err != nil:
 				return err
 			}
 			a.printf("%s has no second factor any more (%d removed), and is signed out everywhere.\n", u.Name(), n)
+			if ways, err := c.Store.WaysIn(ctx, u.ID, c.WaysIn()); err != nil {
+				return err
+			} else if ways == 0 {
+				a.printf("They have no way to sign in now: give them a password (latchkey user passwd).\n")
+			}
 			return nil
 		}),
 	}

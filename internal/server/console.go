@@ -59,6 +59,9 @@ func (c *Console) WaysIn() (list []string) {
 	if c.cfg.Login.Phone.Enabled {
 		list = append(list, store.WayPhone)
 	}
+	if c.cfg.PasskeysOn() {
+		list = append(list, store.WayPasskey)
+	}
 	return append(list, c.Connectors()...)
 }
 

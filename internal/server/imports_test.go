@@ -20,7 +20,7 @@ var mayImport = map[string][]string{
 	"admin":              {"login/session", "internal/explain", "internal/requests", "internal/privilege", "internal/rights", "internal/web", "templates", "store"},
 	"internal/requests":  {"internal/privilege", "store", "templates"},
 	"internal/rights":    {"internal/config", "internal/privilege", "store"},
-	"internal/server":    {"internal/phone", "internal/twilio", "internal/requests", "internal/rights", "admin", "connectors", "internal/config", "internal/delivery", "internal/explain", "internal/notify", "internal/privilege", "internal/web", "login", "login/password", "login/session", "login/throttle", "provider", "store", "templates"},
+	"internal/server":    {"internal/phone", "internal/twilio", "internal/requests", "internal/rights", "admin", "connectors", "internal/config", "internal/delivery", "internal/explain", "internal/notify", "internal/privilege", "internal/web", "login", "login/passkey", "login/password", "login/session", "login/throttle", "provider", "store", "templates"},
 	"internal/sampleapp": {"relying"},
 	"relying":            {"internal/privilege"},
 	"provider":           {"login/session", "internal/web", "internal/privilege", "templates", "store"},

@@ -31,6 +31,7 @@ import (
 	"github.com/latchkey-idp/latchkey/internal/twilio"
 	"github.com/latchkey-idp/latchkey/internal/web"
 	"github.com/latchkey-idp/latchkey/login"
+	"github.com/latchkey-idp/latchkey/login/passkey"
 	"github.com/latchkey-idp/latchkey/login/password"
 	"github.com/latchkey-idp/latchkey/login/session"
 	"github.com/latchkey-idp/latchkey/login/throttle"
@@ -203,6 +204,10 @@ func (s *Server) build(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	party, err := passkeys(s.cfg)
+	if err != nil {
+		return err
+	}
 	s.requests = &requests.Desk{Store: s.store, Templates: s.templates, Mail: s.codeKey() != nil}
 	s.login, err = login.New(login.Config{
 		Requests: s.requests,
@@ -210,6 +215,7 @@ func (s *Server) build(context.Context) (err error) {
 		Observe: func(connector, result string) { s.metrics.answers.WithLabelValues(connector, result).Inc() },
 		Store:   s.store, Mux: s.mux, Sessions: s.sessions, Passwords: s.passwords, Limiter: limiter, Templates: s.templates, Logger: s.log, Now: s.now,
 		Phone:       s.phoneLogin(),
+		Passkeys:    party,
 		Administers: s.guard.Any, Factors: factorPolicy(s.cfg),
 		MayActAs:   func(ctx context.Context) error { return s.guard.Authorize(ctx, "users.act_as") },
 		NoPassword: !s.cfg.Login.Password.Enabled, EmailCode: s.cfg.Login.EmailCode.Enabled, Registration: s.cfg.Login.Registration, Domains: s.cfg.Login.Domains,
@@ -373,9 +379,22 @@ func (s *Server) allow(ctx context.Context, action string) error {
 	return s.login.Assured(ctx)
 }
 
+// passkeys are those of the configuration, nil = none.
+func passkeys(c *config.Config) (*login.Passkeys, error) {
+	if !c.PasskeysOn() {
+		return nil, nil
+	}
+	party, err := passkey.New(c.Issuer, c.AppName)
+	if err != nil {
+		return nil, err
+	}
+	return &login.Passkeys{Party: party, Offer: c.Passkeys.Offer}, nil
+}
+
 // factorPolicy is the configuration's block mfa in login's words.
 func factorPolicy(c *config.Config) login.FactorPolicy {
-	return login.FactorPolicy{App: c.MFA.AllowApp, SMS: c.MFA.AllowSMS, AllowedFor: c.MFA.AllowedFor, RequiredFor: c.MFA.RequiredFor, Administrators: c.AdministratorsNeedMFA(), AdministratorCode: c.AdministratorsNeedCode(), AppName: c.AppName}
+	return login.FactorPolicy{Passkey: c.PasskeysOn(), App: c.MFA.AllowApp, SMS: c.MFA.AllowSMS, AllowedFor: c.MFA.AllowedFor, RequiredFor: c.MFA.RequiredFor,
+		Administrators: c.AdministratorsNeedMFA(), AdministratorCode: c.AdministratorsNeedCode(), AppName: c.AppName}
 }
 
 func signedIn(ctx context.Context) bool {
@@ -489,6 +508,9 @@ func adminWays(c *config.Config) (list []string) {
 	}
 	if c.Login.Phone.Enabled {
 		list = append(list, store.WayPhone)
+	}
+	if c.PasskeysOn() {
+		list = append(list, store.WayPasskey)
 	}
 	for _, k := range c.Connectors {
 		if k.Enabled && (k.AllowAdmins || k.TrustMFA) { // R41
