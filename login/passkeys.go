@@ -154,7 +154,7 @@ type shownPasskey struct {
 
 func (s *shownPasskey) amr() []string { return amrPasskey(s.data.Syncs, s.proof.Verified) }
 
-// use notes the answer in the transaction of what comes of it.
+// usePasskey notes the answer in the transaction of what comes of it.
 func (l *Login) usePasskey(ctx context.Context, s *shownPasskey) error {
 	if err := l.store.UsePasskey(ctx, s.row.UserID, s.row.ID, s.proof.Count, s.data); err != nil {
 		return &spentError{err}

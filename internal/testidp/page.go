@@ -73,7 +73,7 @@ func (p *Page) find(id string) (found *html.Node) {
 }
 
 // rawKey is a text that should have been translated.
-var rawKey = regexp.MustCompile(`^(account|acting|app|code|complete|connections|consent|deletion|error|form|go|home|layout|link|login|logout|mfa|new_password|outbox|password|privilege|profile|scope|security|setup)(\.[a-z_]+)+$`)
+var rawKey = regexp.MustCompile(`^(account|acting|app|code|complete|connections|consent|deletion|error|form|go|home|layout|link|login|logout|mfa|new_password|outbox|passkeys|password|privilege|profile|scope|security|setup)(\.[a-z_]+)+$`)
 
 // check holds every page against what all pages promise: ids occur once, there is no inline script or style, and people read texts
 // and not the keys of texts.

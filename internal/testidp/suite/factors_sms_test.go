@@ -111,7 +111,7 @@ func TestSec_R60_SMSAfterSMS(t *testing.T) {
 		idp := testidp.StartBubble(t, testidp.Options{Demo: true, Config: func(c *config.Config) {
 			withSMSFactors(c)
 			c.MFA.RequiredFor = []string{"developer"}
-			c.MFA.AllowApp = false
+			c.MFA.AllowApp, c.Passkeys.Enabled = false, false
 		}})
 		ada := idp.User(testidp.Person{Email: "ada@example.com", Phone: adaNumber})
 		idp.User(testidp.Person{Email: "dev@example.com", Phone: bobNumber, Privileges: []string{"developer"}})

@@ -1,0 +1,677 @@
+package suite
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/latchkey-idp/latchkey/internal/config"
+	"github.com/latchkey-idp/latchkey/internal/testidp"
+	"github.com/latchkey-idp/latchkey/login"
+	"github.com/latchkey-idp/latchkey/store"
+)
+
+// addPasskey adds one on the page of passkeys, and returns the recovery codes, none unless it is the first factor, and the page behind them.
+func addPasskey(t testing.TB, b *testidp.Browser, a *testidp.Authenticator) (codes []string, next *testidp.Page) {
+	t.Helper()
+	p := b.Passkey(b.Get(idpOf(b)+"/account/passkeys").Want(200, "passkeys-add"), "passkeys-add", a)
+	if p.Has("mfa-codes") {
+		codes = strings.Fields(p.Text("mfa-codes"))
+		p = b.Click(p, "mfa-codes-next")
+	}
+	return codes, p.Want(200, "passkeys")
+}
+
+// idpOf is the provider that a browser was at last.
+func idpOf(b *testidp.Browser) string {
+	u := b.Last().URL
+	return u.Scheme + "://" + u.Host
+}
+
+// withPasskey is a person with a passkey, and the recovery codes that came with it.
+func withPasskey(t testing.TB, idp *testidp.IDP, a *testidp.Authenticator, p testidp.Person) (testidp.Person, []string) {
+	t.Helper()
+	who, b := idp.User(p), idp.Browser()
+	b.SignIn(b.Get(idp.Issuer+"/login"), who).Want(200, "account-title")
+	codes, _ := addPasskey(t, b, a)
+	return who, codes
+}
+
+// said is the summary of what is wrong on a page.
+func said(p *testidp.Page) string { return strings.TrimSpace(p.Text("error-summary")) }
+
+// TestStory_Passkey: a passkey is added, signs in alone, is asked for after the password, is renamed, goes with an administrator's reset, and tokens tell
+// the truth of it.
+func TestStory_Passkey(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, engine string) {
+		idp, post := withMail(t, testidp.Options{Engine: engine})
+		ada := idp.User(testidp.Person{GivenName: "Ada", Email: "ada@example.com"})
+		rp := idp.RP(store.ClientMetadata{FirstParty: true})
+		b := idp.Browser()
+		b.SignIn(b.Get(idp.Issuer+"/login"), ada)
+		key := idp.Authenticator()
+		codes, p := addPasskey(t, b, key)
+		if len(codes) != 10 || !strings.Contains(p.Text("passkeys"), "Stays on one device") || string(key.Keys[0].Handle) != ada.ID {
+			t.Errorf("%v, %q, handle %q", codes, p.Text("passkeys"), key.Keys[0].Handle)
+		}
+		testidp.Within(t, waitLong, "a mail", func() bool { return len(post.Mails()) == 1 })
+		if s := post.Mails()[0].Subject; !strings.HasSuffix(s, "A passkey was added") {
+			t.Errorf("subject %q", s)
+		}
+		if _, err := b.PasskeyForm(p, "passkeys-add", key); !errors.Is(err, testidp.ErrKnown) {
+			t.Errorf("the same device twice: %v", err)
+		}
+		// A second one, which is synced. The first guards the account by now, and the session has shown it.
+		cloud := idp.Authenticator()
+		cloud.Syncs, cloud.Synced, cloud.Counts = true, true, false
+		codes2, p := addPasskey(t, b, cloud)
+		if len(codes2) != 0 || !strings.Contains(p.Text("passkeys"), "Synced between your devices") {
+			t.Errorf("%v, %q", codes2, p.Text("passkeys"))
+		}
+		cloudID := rowOf(t, p, 1)
+		p = b.Submit(p, "name-"+cloudID, map[string]string{"name-" + cloudID: "Cloud"}).Want(200, "passkeys")
+		if !strings.Contains(p.Text("passkeys"), "Cloud") {
+			t.Errorf("not renamed: %q", p.Text("passkeys"))
+		}
+
+		// Alone: nothing is typed, and nothing else asked.
+		sole := func(a *testidp.Authenticator) *testidp.Tokens {
+			t.Helper()
+			b, at := idp.Browser(), rp.Start()
+			return rp.Finish(at, b.Passkey(b.Get(at.URL), "login-with-passkey", a).URL)
+		}
+		if tokens := sole(key); tokens.Claims["sub"] != ada.ID || tokens.Claims["acr"] != "phrh" || amrOf(tokens) != "hwk user mfa" {
+			t.Errorf("%v", tokens.Claims)
+		}
+		if tokens := sole(cloud); tokens.Claims["acr"] != "phr" || amrOf(tokens) != "swk user mfa" {
+			t.Errorf("%v", tokens.Claims)
+		}
+		sole(cloud) // it does not count, and works again
+
+		// After a password: with a touch alone, then with a PIN; and without script there are the recovery codes.
+		second := func(a *testidp.Authenticator) *testidp.Tokens {
+			t.Helper()
+			b, at := idp.Browser(), rp.Start()
+			p := b.SignIn(b.Get(at.URL), ada).Want(200, "passkey-use")
+			b.Get(idp.Issuer+"/account").Want(200, "login-title")
+			return rp.Finish(at, b.Passkey(p, "passkey-use", a).URL)
+		}
+		key.PIN = false
+		if tokens := second(key); tokens.Claims["acr"] != "phrh" || amrOf(tokens) != "pwd hwk mfa" {
+			t.Errorf("%v", tokens.Claims)
+		}
+		key.PIN = true
+		if tokens := second(cloud); tokens.Claims["acr"] != "phr" || amrOf(tokens) != "pwd swk user mfa" {
+			t.Errorf("%v", tokens.Claims)
+		}
+		other, at := idp.Browser(), rp.Start()
+		p = other.SignIn(other.Get(at.URL), ada).Want(200, "passkey-missing")
+		p = other.Submit(other.Click(p, "passkey-other"), "mfa-recovery-submit", map[string]string{"mfa-recovery-code": codes[0]})
+		if tokens := rp.Finish(at, p.URL); tokens.Claims["acr"] != "2" {
+			t.Errorf("%v", tokens.Claims)
+		}
+
+		// Of the two one goes, by its owner; the other by an administrator, and then the password is enough again.
+		p = b.SendForm(b.Get(idp.Issuer+"/account/passkeys"), removeForm(t, b.Get(idp.Issuer+"/account/passkeys"), cloudID)).Want(200, "passkeys")
+		if strings.Contains(p.Text("passkeys"), "Cloud") {
+			t.Error("not removed")
+		}
+		n, err := idp.Store.ResetFactors(context.Background(), "cli", ada.ID, "lost")
+		if err != nil || n != 1 {
+			t.Fatalf("%d %v", n, err)
+		}
+		b = idp.Browser()
+		p = b.Passkey(b.Get(idp.Issuer+"/login"), "login-with-passkey", key).Want(http.StatusUnprocessableEntity, "error-summary")
+		if gone := p.Attr("passkey-use-form", "data-passkey-gone"); gone == "" || p.Attr("passkey-use-form", "data-rp") != "localhost" {
+			t.Errorf("its keeper is not told: %q", gone)
+		}
+		b.SignIn(b.Get(idp.Issuer+"/login"), ada).Want(200, "account-title")
+	})
+}
+
+// rowOf is the id of a line of the page of passkeys.
+func rowOf(t testing.TB, p *testidp.Page, n int) string {
+	t.Helper()
+	parts := strings.Split(p.Body, `id="name-`)
+	if len(parts) < n+2 {
+		t.Fatalf("no passkey %d in %q", n, p.Text("passkeys"))
+	}
+	id, _, _ := strings.Cut(parts[n+1], `"`)
+	return id
+}
+
+// removeForm is the form that removes one.
+func removeForm(t testing.TB, p *testidp.Page, id string) *testidp.Form {
+	t.Helper()
+	f := p.FormOf("name-" + id)
+	f.Action = strings.Replace(f.Action, "/rename", "/remove", 1)
+	if !strings.Contains(p.Body, `action="`+f.Action+`"`) {
+		t.Fatalf("no form for %s", f.Action)
+	}
+	return f
+}
+
+// TestSec_C10_PasskeySignIn: what is no answer to this very challenge by a key that is known here, with its user verified, on our own pages, in this
+// browser, for this flow, signs nobody in.
+func TestSec_C10_PasskeySignIn(t *testing.T) {
+	t.Parallel()
+	idp := testidp.Start(t, testidp.Options{})
+	key, weak := idp.Authenticator(), idp.Authenticator()
+	weak.PIN = false
+	ada, _ := withPasskey(t, idp, key, testidp.Person{})
+	bob, codes := withPasskey(t, idp, weak, testidp.Person{})
+	b := idp.Browser()
+	page := func() *testidp.Page { return b.Get(idp.Issuer + "/login") }
+	refused := func(what, want string, p *testidp.Page) {
+		t.Helper()
+		if text := said(p.Want(http.StatusUnprocessableEntity, "error-summary")); !strings.Contains(text, want) {
+			t.Errorf("%s: %q", what, text)
+		}
+		if b.Get(idp.Issuer+"/account").URL.Path != "/login" {
+			t.Fatalf("%s: signed in", what)
+		}
+	}
+	const failed, old = "The passkey didn’t work", "That took too long"
+	for what, c := range map[string]struct {
+		lie  func(*testidp.Authenticator)
+		want string
+	}{
+		"WrongOrigin":    {func(a *testidp.Authenticator) { a.LieOrigin = "https://evil.example" }, failed},
+		"OtherPort":      {func(a *testidp.Authenticator) { a.LieOrigin = "https://localhost" }, failed},
+		"PlainOrigin":    {func(a *testidp.Authenticator) { a.LieOrigin = strings.Replace(idp.Issuer, "https", "http", 1) }, failed},
+		"WrongRPID":      {func(a *testidp.Authenticator) { a.LieRPID = "evil.example" }, failed},
+		"Framed":         {func(a *testidp.Authenticator) { a.LieCross = true }, failed},
+		"WrongKey":       {func(a *testidp.Authenticator) { a.LieKey = true }, failed},
+		"NobodyTouched":  {func(a *testidp.Authenticator) { a.LieSilent = true }, failed},
+		"OthersHandle":   {func(a *testidp.Authenticator) { a.LieHandle = bob.ID }, failed},
+		"NoVerification": {func(a *testidp.Authenticator) { a.PIN, a.LieAsked = false, true }, "couldn’t confirm it’s you"},
+		"NowSyncs":       {func(a *testidp.Authenticator) { a.Syncs = true }, failed},
+	} {
+		liar := key.Copy()
+		c.lie(liar)
+		refused(what, c.want, b.Passkey(page(), "login-with-passkey", liar))
+	}
+	// One that never verified its user is a second factor only, whatever it says today: whoever finds it can give it a PIN.
+	if _, err := b.PasskeyForm(page(), "login-with-passkey", weak); !errors.Is(err, testidp.ErrNotAllowed) {
+		t.Errorf("a browser asks for no verification: %v", err)
+	}
+	found := weak.Copy()
+	found.PIN = true
+	refused("a PIN set later", "as a second step only", b.Passkey(page(), "login-with-passkey", found))
+
+	// Not an answer at all.
+	f := page().FormOf("login-with-passkey")
+	for _, text := range []string{"", "{}", "null", "[]", `{"id":"AQ","rawId":"AQ","type":"public-key","response":{"clientDataJSON":"e30","authenticatorData":"","signature":""}}`, strings.Repeat("[", 20000)} {
+		f.Values.Set("credential", text)
+		refused(text[:min(20, len(text))], failed, b.SendForm(page(), f))
+	}
+
+	// A challenge is for one browser, one flow, one purpose and one use.
+	rp := idp.RP(store.ClientMetadata{FirstParty: true})
+	at, too := rp.Start(), rp.Start()
+	answer := func(b *testidp.Browser, p *testidp.Page, button string, a *testidp.Authenticator) string {
+		t.Helper()
+		f, err := b.PasskeyForm(p, button, a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f.Values.Get("credential")
+	}
+	with := func(p *testidp.Page, credential string) *testidp.Page {
+		t.Helper()
+		f := p.FormOf("login-with-passkey")
+		f.Values.Set("credential", credential)
+		return b.SendForm(p, f)
+	}
+	other := idp.Browser()
+	refused("OtherBrowser", old, with(page(), answer(other, other.Get(idp.Issuer+"/login"), "login-with-passkey", key)))
+	refused("OtherFlow", old, with(b.Get(at.URL), answer(b, b.Get(too.URL), "login-with-passkey", key)))
+	refused("NoFlow", old, with(b.Get(at.URL), answer(b, page(), "login-with-passkey", key)))
+	p := b.SignIn(page(), ada).Want(200, "passkey-use")
+	refused("SecondFactor", old, with(page(), answer(b, p, "passkey-use", key)))
+	p = page()
+	once := answer(b, p, "login-with-passkey", key)
+	with(p, once).Want(200, "account-title")
+	b = idp.Browser()
+	refused("Replay", old, with(page(), once))
+
+	// One that is removed, and one whose person is disabled.
+	if err := idp.Store.DisableUser(context.Background(), "cli", ada.ID, "gone"); err != nil {
+		t.Fatal(err)
+	}
+	refused("Disabled", failed, b.Passkey(page(), "login-with-passkey", key))
+	stranger := idp.Authenticator()
+	stranger.Keys = key.Copy().Keys
+	stranger.Keys[0].ID = []byte("nobody has this credential")
+	refused("Unknown", "isn’t registered here any more", b.Passkey(page(), "login-with-passkey", stranger))
+
+	// The half-finished sign-in of one person takes no passkey of another, and no challenge of theirs.
+	p = b.SignIn(page(), bob).Want(200, "passkey-use")
+	f = p.FormOf("passkey-use")
+	for _, a := range []*testidp.Authenticator{key, stranger} {
+		f.Values.Set("credential", answer(b, page(), "login-with-passkey", a))
+		refused("another's passkey", old, b.SendForm(p, f))
+	}
+	theirs := key.Copy()
+	theirs.LieAny = true
+	refused("another's passkey to one's own challenge", failed, b.Passkey(p, "passkey-use", theirs))
+	forged := weak.Copy()
+	forged.LieKey = true
+	refused("second factor with another key", failed, b.Passkey(p, "passkey-use", forged))
+	b.Passkey(b.Get(p.URL.String()), "passkey-use", weak).Want(200, "account-title")
+	if len(codes) != 10 {
+		t.Errorf("codes %v", codes)
+	}
+}
+
+// TestSec_F8_PasskeysTellNobody: what a browser is asked is the same whoever is meant, and names no passkey.
+func TestSec_F8_PasskeysTellNobody(t *testing.T) {
+	t.Parallel()
+	idp := testidp.Start(t, testidp.Options{})
+	ada, _ := withPasskey(t, idp, idp.Authenticator(), testidp.Person{})
+	rp := idp.RP(store.ClientMetadata{})
+	var asked []string
+	for _, hint := range []string{ada.Email, "nobody@example.com"} {
+		b := idp.Browser()
+		p := b.Get(rp.Start("login_hint", hint).URL)
+		f := p.FormOf("login-with-passkey")
+		f.Action = p.Attr("login-with-passkey-form", "data-options")
+		body := b.SendForm(p, f).Body
+		if strings.Contains(body, "allowCredentials") {
+			t.Errorf("%s", body)
+		}
+		i := strings.Index(body, `"challenge":"`) + len(`"challenge":"`)
+		asked = append(asked, body[:i]+body[i+43:])
+	}
+	if asked[0] != asked[1] {
+		t.Errorf("%s\n%s", asked[0], asked[1])
+	}
+}
+
+// TestSec_A9_PasskeyAnswerOnce: of many copies of one answer, sent at once, one signs in.
+func TestSec_A9_PasskeyAnswerOnce(t *testing.T) {
+	t.Parallel()
+	idp := testidp.Start(t, testidp.Options{})
+	key := idp.Authenticator()
+	key.Counts = false // or the count would do it
+	withPasskey(t, idp, key, testidp.Person{})
+	b := idp.Browser()
+	p := b.Get(idp.Issuer + "/login")
+	f, err := b.PasskeyForm(p, "login-with-passkey", key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cookie := b.Cookie("__Host-latchkey-flow")
+	var mu sync.Mutex
+	var statuses []int
+	var wait sync.WaitGroup
+	for range 8 {
+		wait.Go(func() {
+			req, err := http.NewRequest(http.MethodPost, idp.Issuer+"/login/passkey", strings.NewReader(f.Values.Encode()))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			req.AddCookie(&http.Cookie{Name: "__Host-latchkey-flow", Value: cookie})
+			res, err := idp.HTTP().Do(req)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			res.Body.Close()
+			mu.Lock()
+			defer mu.Unlock()
+			statuses = append(statuses, res.StatusCode)
+		})
+	}
+	wait.Wait()
+	slices.Sort(statuses)
+	if want := []int{303, 422, 422, 422, 422, 422, 422, 422}; !slices.Equal(statuses, want) {
+		t.Errorf("%v", statuses)
+	}
+}
+
+// TestSec_PasskeyCopied: a count of signatures that goes back is refused, alone and as a second factor, and the person and the audit log hear of it.
+func TestSec_PasskeyCopied(t *testing.T) {
+	t.Parallel()
+	idp, post := withMail(t, testidp.Options{})
+	key := idp.Authenticator()
+	ada, _ := withPasskey(t, idp, key, testidp.Person{Email: "ada@example.com"})
+	thief := key.Copy()
+	b := idp.Browser()
+	for range 2 {
+		b.Passkey(b.Get(idp.Issuer+"/login"), "login-with-passkey", key).Want(200, "account-title")
+		b = idp.Browser()
+	}
+	p := b.Passkey(b.Get(idp.Issuer+"/login"), "login-with-passkey", thief).Want(http.StatusUnprocessableEntity, "error-summary")
+	if !strings.Contains(said(p), "may have been copied") {
+		t.Errorf("%q", said(p))
+	}
+	p = b.SignIn(b.Get(idp.Issuer+"/login"), ada).Want(200, "passkey-use")
+	thief.Keys[0].Count = 0
+	b.Passkey(p, "passkey-use", thief).Want(http.StatusUnprocessableEntity, "error-summary")
+	b.Get(idp.Issuer+"/account").Want(200, "login-title")
+	testidp.Within(t, waitLong, "the mails", func() bool { return len(post.Mails()) == 3 })
+	entries, err := idp.Store.AuditEntries(context.Background(), 0, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, e := range entries {
+		if e.Action == "user.passkey_copied" && e.Target == "user:"+ada.ID {
+			n++
+		}
+	}
+	if n != 2 {
+		t.Errorf("%d entries", n)
+	}
+}
+
+// TestSec_F18_PasskeyEnrolment: nobody adds a passkey to an account without having shown the factor that guards it, with another's challenge, from another
+// page, or one that another account has; and nobody loses the last way in, or the last factor that they must have.
+func TestSec_F18_PasskeyEnrolment(t *testing.T) {
+	t.Parallel()
+	idp := testidp.Start(t, testidp.Options{})
+	key := idp.Authenticator()
+	ada, _ := withPasskey(t, idp, key, testidp.Person{})
+	bob := idp.User(testidp.Person{})
+
+	// Half a session adds nothing.
+	half := idp.Browser()
+	half.SignIn(half.Get(idp.Issuer+"/login"), ada).Want(200, "passkey-use")
+	half.Get(idp.Issuer+"/account/passkeys").Want(200, "login-title")
+
+	b, other := idp.Browser(), idp.Browser()
+	b.SignIn(b.Get(idp.Issuer+"/login"), bob)
+	other.Passkey(other.Get(idp.Issuer+"/login"), "login-with-passkey", key)
+	page := func(b *testidp.Browser) *testidp.Page {
+		return b.Get(idp.Issuer+"/account/passkeys").Want(200, "passkeys-add")
+	}
+	for what, lie := range map[string]func(*testidp.Authenticator){
+		"origin": func(a *testidp.Authenticator) { a.LieOrigin = "https://evil.example" },
+		"RP ID":  func(a *testidp.Authenticator) { a.LieRPID = "evil.example" },
+		"framed": func(a *testidp.Authenticator) { a.LieCross = true },
+		"touch":  func(a *testidp.Authenticator) { a.LieSilent = true },
+	} {
+		liar := idp.Authenticator()
+		lie(liar)
+		if text := said(b.Passkey(page(b), "passkeys-add", liar).Want(422, "error-summary")); !strings.Contains(text, "didn’t work") {
+			t.Errorf("%s: %q", what, text)
+		}
+	}
+	fresh := idp.Authenticator()
+	f, err := other.PasskeyForm(page(other), "passkeys-add", fresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine := page(b).FormOf("passkeys-add")
+	mine.Values.Set("credential", f.Values.Get("credential"))
+	if text := said(b.SendForm(page(b), mine).Want(422, "error-summary")); !strings.Contains(text, "too long") {
+		t.Errorf("another's challenge: %q", text)
+	}
+	// The credential of another account, made up to answer one's own challenge.
+	twin := idp.Authenticator()
+	f, err = b.PasskeyForm(page(b), "passkeys-add", twin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := func(a *testidp.Authenticator) string { return string(a.Keys[len(a.Keys)-1].ID) }
+	f.Values.Set("credential", testidp.WithCredentialID(f.Values.Get("credential"), id(twin), id(key)))
+	if text := said(b.SendForm(page(b), f).Want(422, "error-summary")); !strings.Contains(text, "has a passkey for your account already") {
+		t.Errorf("another's credential: %q", text)
+	}
+	long := page(b)
+	f, err = b.PasskeyForm(long, "passkeys-add", idp.Authenticator())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Values.Set("name", strings.Repeat("a", 51))
+	b.SendForm(long, f).Want(422, "passkey-name-error")
+	if has, err := idp.Store.HasFactor(context.Background(), bob.ID); err != nil || has {
+		t.Errorf("something was added: %v", err)
+	}
+
+	// The last way in stays; a way that opens nothing for her alone does not count.
+	if _, err := idp.Store.WaysIn(context.Background(), ada.ID, []string{store.WayPasskey}); err != nil {
+		t.Fatal(err)
+	}
+	idp = idp.Restart(func(c *config.Config) { c.Login.Password.Enabled = false })
+	p := other.Get(idp.Issuer + "/account/passkeys")
+	if !strings.Contains(p.Text("passkeys"), "your only way to sign in") {
+		t.Errorf("%q", p.Text("passkeys"))
+	}
+	row := rowOf(t, p, 0)
+	f = p.FormOf("name-" + row)
+	for _, path := range []string{"/account/passkeys/", "/account/security/"} {
+		f.Action = path + row + "/remove"
+		if text := said(other.SendForm(p, f).Want(http.StatusConflict, "error-summary")); !strings.Contains(text, "only way to sign in") {
+			t.Errorf("%q", text)
+		}
+	}
+	// Nothing but a passkey is left to sign in with, and the page says what it needs.
+	idp.Browser().Get(idp.Issuer+"/login").Want(200, "login-passkey-missing")
+}
+
+// TestStory_PasskeyStepUp: applications ask for a passkey, whatever was shown before; what cannot be reached is refused.
+func TestStory_PasskeyStepUp(t *testing.T) {
+	t.Parallel()
+	idp := testidp.Start(t, testidp.Options{})
+	cloud, key := idp.Authenticator(), idp.Authenticator()
+	cloud.Syncs, cloud.Synced = true, true
+	ada, codes := withPasskey(t, idp, cloud, testidp.Person{})
+	rp := idp.RP(store.ClientMetadata{FirstParty: true})
+	b := idp.Browser()
+	at := rp.Start()
+	p := b.Click(b.SignIn(b.Get(at.URL), ada).Want(200, "passkey-use"), "passkey-other")
+	if tokens := rp.Finish(at, b.Submit(p, "mfa-recovery-submit", map[string]string{"mfa-recovery-code": codes[0]}).URL); tokens.Claims["acr"] != "2" {
+		t.Errorf("%v", tokens.Claims)
+	}
+	for _, more := range [][]string{{"acr_values", "phr", "prompt", "none"}} {
+		at = rp.Start(more...)
+		if code := rp.Error(at, b.Get(at.URL).URL); code != "interaction_required" {
+			t.Errorf("%v: %s", more, code)
+		}
+	}
+	at = rp.Start("acr_values", "phrh")
+	if code := rp.Error(at, b.Get(at.URL).URL); code != "unmet_authentication_requirements" {
+		t.Errorf("phrh: %s", code)
+	}
+	at = rp.Start("acr_values", "phr")
+	p = b.Get(at.URL).Want(200, "passkey-use")
+	b.Get(p.URL.String()).Want(200, "passkey-use") // asked again, it says the same
+	if tokens := rp.Finish(at, b.Passkey(p, "passkey-use", cloud).URL); tokens.Claims["acr"] != "phr" || amrOf(tokens) != "pwd otp mfa swk user" {
+		t.Errorf("%v", tokens.Claims)
+	}
+	// Another one that stays on its device, and then only that will do.
+	addPasskey(t, b, key)
+	at = rp.Start("acr_values", "phrh")
+	p = b.Get(at.URL).Want(200, "passkey-use")
+	if _, err := b.PasskeyForm(p, "passkey-use", cloud); !errors.Is(err, testidp.ErrNotAllowed) {
+		t.Errorf("the synced one is asked for: %v", err)
+	}
+	if tokens := rp.Finish(at, b.Passkey(p, "passkey-use", key).URL); tokens.Claims["acr"] != "phrh" {
+		t.Errorf("%v", tokens.Claims)
+	}
+}
+
+// TestStory_PasskeyRequired: who must have a second factor may choose a passkey for it; switched off, those who have one are let in by a recovery code and
+// by nothing less.
+func TestStory_PasskeyRequired(t *testing.T) {
+	t.Parallel()
+	idp := testidp.Start(t, testidp.Options{Config: func(c *config.Config) { c.MFA.Administrators = config.MFARequired }})
+	ada := idp.User(testidp.Person{Privileges: []string{"admin"}})
+	key := idp.Authenticator()
+	rp := idp.RP(store.ClientMetadata{FirstParty: true})
+	b := idp.Browser()
+	at := rp.Start()
+	p := b.Click(b.SignIn(b.Get(at.URL), ada).Want(200, "mfa-use-passkey"), "mfa-use-passkey").Want(200, "passkey-create")
+	p = b.Passkey(p, "passkey-create", key).Want(200, "mfa-codes")
+	codes := strings.Fields(p.Text("mfa-codes"))
+	if tokens := rp.Finish(at, b.Click(p, "mfa-codes-next").URL); tokens.Claims["acr"] != "phrh" || amrOf(tokens) != "pwd hwk user mfa" {
+		t.Errorf("%v", tokens.Claims)
+	}
+	p = b.Get(idp.Issuer + "/account/passkeys")
+	if !strings.Contains(p.Text("passkeys"), "This is the last one") {
+		t.Errorf("%q", p.Text("passkeys"))
+	}
+	// Alone it is enough for administration.
+	alone := idp.Browser()
+	alone.Passkey(alone.Get(idp.Issuer+"/login"), "login-with-passkey", key).Want(200, "account-title")
+	alone.Get(idp.Issuer+"/admin/users").Want(200, "users-title")
+
+	idp = idp.Restart(func(c *config.Config) { c.Passkeys.Enabled = false })
+	alone.Get(idp.Issuer+"/account").Want(200, "login-title") // a way in that is gone (security.md E11)
+	late := idp.Browser()
+	p = late.Get(idp.Issuer + "/login")
+	if p.Has("login-with-passkey") {
+		t.Error("switched off, and offered")
+	}
+	late.Get(idp.Issuer+"/login/passkey").Want(http.StatusNotFound, "error-page")
+	p = late.SignIn(p, ada).Want(200, "mfa-recovery-title")
+	late.Submit(p, "mfa-recovery-submit", map[string]string{"mfa-recovery-code": codes[0]}).Want(200, "account-title")
+}
+
+// TestSec_R64_PasskeyNeedsTheCode: an administrator's first passkey is no way around the code from whoever runs the host, at a sign-in, on the account's page
+// or at the offer.
+func TestSec_R64_PasskeyNeedsTheCode(t *testing.T) {
+	t.Parallel()
+	idp := testidp.Start(t, testidp.Options{Config: func(c *config.Config) {
+		c.MFA.Administrators, c.MFA.AdministratorCode, c.Passkeys.Offer = config.MFARequired, config.MFARequired, true
+	}})
+	ada, bob := idp.User(testidp.Person{Privileges: []string{"admin"}}), idp.User(testidp.Person{})
+	b := idp.Browser()
+	p := b.SignIn(b.Get(idp.Issuer+"/login"), ada).Want(200, "mfa-enrol-title")
+	enrol := func(code string) *testidp.Page {
+		t.Helper()
+		p = b.Get(idp.Issuer+"/mfa/enrol/passkey").Want(200, "passkey-create")
+		f, err := b.PasskeyForm(p, "passkey-create", idp.Authenticator())
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Values.Set("enrolment_code", code)
+		return b.SendForm(p, f)
+	}
+	for _, wrong := range []string{"", "aaaa-bbbb-cccc-dddd"} {
+		enrol(wrong).Want(http.StatusUnprocessableEntity, "mfa-enrolment-code-error")
+	}
+	code, err := login.NewEnrolmentCode(context.Background(), idp.Store, "cli", ada.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	enrol(code).Want(200, "mfa-codes")
+
+	// Where nobody must have a factor, the other two pages ask as well.
+	idp = idp.Restart(func(c *config.Config) { c.MFA.Administrators = config.MFAOffered })
+	late := idp.Browser()
+	late.SignIn(late.Get(idp.Issuer+"/login"), bob).Want(200, "account-title")
+	idp.Grant(bob, "admin")
+	for page, button := range map[string]string{"/account/passkeys": "passkeys-add", "/login/offer-passkey": "passkey-create"} {
+		p := late.Get(idp.Issuer+page).Want(200, button)
+		late.Passkey(p, button, idp.Authenticator()).Want(http.StatusUnprocessableEntity, "mfa-enrolment-code-error")
+	}
+	if has, err := idp.Store.HasFactor(context.Background(), bob.ID); err != nil || has {
+		t.Errorf("added without a code: %v", err)
+	}
+}
+
+// TestStory_PasskeyOffer: after a password, where the browser said that it can; "not now" holds, and who has one is not asked.
+func TestStory_PasskeyOffer(t *testing.T) {
+	t.Parallel()
+	idp := testidp.Start(t, testidp.Options{Config: func(c *config.Config) { c.Passkeys.Offer = true }})
+	ada, bob := idp.User(testidp.Person{}), idp.User(testidp.Person{})
+	rp := idp.RP(store.ClientMetadata{FirstParty: true})
+	signIn := func(b *testidp.Browser, address string, who testidp.Person, able string) *testidp.Page {
+		t.Helper()
+		p := b.Get(address)
+		f := p.FormOf("login-submit")
+		f.Values = url.Values{"form_token": f.Values["form_token"], "identifier": {who.Email}, "password": {who.Password}, "passkeys": {able}}
+		return b.SendForm(p, f)
+	}
+	b := idp.Browser()
+	signIn(b, idp.Issuer+"/login", ada, "").Want(200, "account-title")
+	b, at := idp.Browser(), rp.Start()
+	p := signIn(b, at.URL, ada, "1").Want(200, "offer-title")
+	rp.Finish(at, b.Submit(p, "offer-later", nil).URL)
+	signIn(idp.Browser(), idp.Issuer+"/login", ada, "1").Want(200, "account-title")
+
+	key := idp.Authenticator()
+	b, at = idp.Browser(), rp.Start()
+	p = b.Passkey(signIn(b, at.URL, bob, "1").Want(200, "offer-title"), "passkey-create", key).Want(200, "mfa-codes")
+	if tokens := rp.Finish(at, b.Click(p, "mfa-codes-next").URL); tokens.Claims["acr"] != "phrh" {
+		t.Errorf("%v", tokens.Claims)
+	}
+	b.Get(idp.Issuer+"/login/offer-passkey").Want(200, "account-title") // by the back button
+	b = idp.Browser()
+	b.Passkey(signIn(b, idp.Issuer+"/login", bob, "1").Want(200, "passkey-use"), "passkey-use", key).Want(200, "account-title")
+}
+
+// TestPasskeysNeedAName: an issuer that is an address has none, and says nothing of them.
+func TestPasskeysNeedAName(t *testing.T) {
+	t.Parallel()
+	idp := testidp.Start(t, testidp.Options{Config: func(c *config.Config) { c.Issuer = strings.Replace(c.Issuer, "localhost", "127.0.0.1", 1) }})
+	ada, b := idp.User(testidp.Person{}), idp.Browser()
+	p := b.Get(idp.Issuer + "/login")
+	if p.Has("login-with-passkey") || strings.Contains(p.Body, "passkey.js") {
+		t.Error("passkeys on an address")
+	}
+	if p = b.SignIn(p, ada); p.Has("account-passkeys") {
+		t.Error("passkeys on an address")
+	}
+	b.Get(idp.Issuer+"/account/passkeys").Want(http.StatusNotFound, "error-page")
+}
+
+// TestTime_Passkeys: a challenge is good for five minutes, and "not now" for thirty days.
+func TestTime_Passkeys(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		idp := testidp.StartBubble(t, testidp.Options{Config: func(c *config.Config) { c.Passkeys.Offer = true }})
+		key := idp.Authenticator()
+		withPasskey(t, idp, key, testidp.Person{})
+		for after, want := range map[time.Duration]int{299 * time.Second: http.StatusOK, 301 * time.Second: http.StatusUnprocessableEntity} {
+			b := idp.Browser()
+			p := b.Get(idp.Issuer + "/login")
+			f, err := b.PasskeyForm(p, "login-with-passkey", key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(after)
+			if p = b.SendForm(p, f); p.Status != want {
+				t.Errorf("after %s: %s", after, p)
+			}
+		}
+		bob := idp.User(testidp.Person{})
+		offered := func() bool {
+			b := idp.Browser()
+			p := b.Get(idp.Issuer + "/login")
+			f := p.FormOf("login-submit")
+			f.Values = url.Values{"form_token": f.Values["form_token"], "identifier": {bob.Email}, "password": {bob.Password}, "passkeys": {"1"}}
+			if p = b.SendForm(p, f); p.Has("offer-later") {
+				b.Submit(p, "offer-later", nil)
+				return true
+			}
+			return false
+		}
+		for day, want := range []bool{true, false} {
+			if got := offered(); got != want {
+				t.Errorf("on day %d: offered %v", day, got)
+			}
+		}
+		time.Sleep(29*24*time.Hour + 23*time.Hour)
+		if offered() {
+			t.Error("offered on the thirtieth day")
+		}
+		time.Sleep(2 * time.Hour)
+		if !offered() {
+			t.Error("never offered again")
+		}
+	})
+}
