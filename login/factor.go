@@ -111,18 +111,34 @@ func (l *Login) owing(ctx context.Context, u *store.User, amr []string, done str
 	if err != nil {
 		return "", err
 	}
-	if must, err := l.mustHaveFactor(ctx, live); err != nil || must {
-		return owesEnrolment, err
+	if must, err := l.mustHaveFactor(ctx, live); err != nil || !must {
+		return "", err
 	}
-	return "", nil
+	// A passkey that asks nothing of its own is asked for now.
+	if has, err := l.store.HasFactor(ctx, u.ID); err != nil || has {
+		return owesFactor, err
+	}
+	return owesEnrolment, nil
 }
 
-// factorShown says whether a sign-in showed as much as a person's second factors ask for; who has none is asked for nothing.
+// asked says whether a person is asked for a second factor of theirs, whichever way they come.
+func (l *Login) asked(ctx context.Context, u *store.Live) (bool, error) {
+	kinds, err := l.store.AskingKindsOf(ctx, u.User.ID)
+	if err != nil || len(kinds) > 0 {
+		return err == nil, err
+	}
+	if must, err := l.mustHaveFactor(ctx, u); err != nil || !must {
+		return false, err
+	}
+	return l.store.HasFactor(ctx, u.User.ID)
+}
+
+// factorShown says whether a sign-in showed as much as a person's second factors ask for; who has none, or a passkey that stands alone, is asked for nothing.
 func (l *Login) factorShown(ctx context.Context, userID string, amr []string) (bool, error) {
 	if showsFactor(amr) {
 		return true, nil
 	}
-	kinds, err := l.store.FactorKindsOf(ctx, userID)
+	kinds, err := l.store.AskingKindsOf(ctx, userID)
 	// Who has nothing but numbers, and came in by one, showed as much with anything else beside it.
 	return len(kinds) == 0 || onlySMS(kinds) && session.ACR(amr) != "1", err
 }
@@ -209,10 +225,10 @@ func (l *Login) MostACR(ctx context.Context, u *store.Live) (string, error) {
 	return "2", nil
 }
 
-// FirstOwed is LeastACR for a sign-in that begins: a person who has a factor is asked for it, required or not.
+// FirstOwed is LeastACR for a sign-in that begins: a person whose factor asks is asked for it, required or not.
 func (l *Login) FirstOwed(ctx context.Context, u *store.Live) (string, error) {
-	has, err := l.store.HasFactor(ctx, u.User.ID)
-	if err != nil || has {
+	asked, err := l.asked(ctx, u)
+	if err != nil || asked {
 		return "2", err
 	}
 	return l.LeastACR(ctx, u)

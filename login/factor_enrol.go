@@ -97,7 +97,9 @@ func (l *Login) addFactor(ctx context.Context, c *store.Credential, first bool) 
 	if err := l.store.AddFactor(ctx, c, first); err != nil {
 		return nil, err
 	}
-	if len(before.List) == 0 {
+	if needed, err := l.needsRecovery(ctx, c, before); err != nil {
+		return nil, err
+	} else if needed {
 		shown, hashes := newRecoveryCodes(userID)
 		if err := l.store.SetRecoveryCodes(ctx, userID, hashes); err != nil {
 			return nil, err
@@ -109,6 +111,24 @@ func (l *Login) addFactor(ctx context.Context, c *store.Credential, first bool) 
 		what = templates.FactorPasskeyAdded
 	}
 	return codes, l.factorNotice(ctx, userID, templates.FactorMail{What: what})
+}
+
+// needsRecovery says whether recovery codes come with a factor that was added to those before: with the first that a sign-in can fail without.
+func (l *Login) needsRecovery(ctx context.Context, c *store.Credential, before *store.Factors) (bool, error) {
+	if len(before.Codes) > 0 {
+		return false, nil
+	}
+	if c.Kind != store.CredPasskey {
+		return true, nil
+	}
+	if d, err := c.Passkey(); err != nil || !d.Free {
+		return err == nil, err
+	}
+	live, err := l.store.Live(ctx, c.UserID)
+	if err != nil {
+		return false, err
+	}
+	return l.mustHaveFactor(ctx, live)
 }
 
 // showEnrolment is GET /mfa/enrol: a person who must have a second factor adds one before the sign-in is complete (R64).

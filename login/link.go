@@ -142,7 +142,7 @@ func (l *Login) gather(ctx context.Context, a *arrival) (f linkFacts, rows linkR
 		f.ownerAwaits = !u.DisabledAt.IsZero() && u.DisabledReason == AwaitingApproval && u.DeletedAt.IsZero()
 		if f.ownerAdmin = admin(rows.owner); f.ownerAdmin && !f.mayAdmin {
 			// Their own second factor is asked for after any way to sign in (R41).
-			f.mayAdmin, err = l.store.HasFactor(ctx, u.ID)
+			f.mayAdmin, err = l.asked(ctx, rows.owner)
 		}
 		return f, rows, err
 	case !errors.Is(err, store.ErrNotFound):

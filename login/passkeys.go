@@ -349,7 +349,7 @@ func (l *Login) newPasskey(r *http.Request, u *store.User, binder, name string) 
 	if err != nil {
 		return nil, nil, "", err
 	}
-	data := store.PasskeyData{Alone: k.Verified, Syncs: k.Syncs, Synced: k.Synced}
+	data := store.PasskeyData{Alone: k.Verified, Free: k.Verified, Syncs: k.Syncs, Synced: k.Synced}
 	c = &store.Credential{ID: id, UserID: u.ID, Kind: store.CredPasskey, Label: name, Secret: l.seal(plain, sealedFactor+id), Data: data.Text(), Counter: int64(k.Count)}
 	return c, amrPasskey(k.Syncs, k.Verified), "", nil
 }

@@ -144,7 +144,7 @@ func (l *Login) phoneOwes(ctx context.Context, u *store.User) (string, error) {
 	case !proven.ChangedAt.IsZero() && now.Sub(proven.ChangedAt.Time) < l.phone.Cooldown:
 		return owesProofNew, nil
 	}
-	kinds, err := l.store.FactorKindsOf(ctx, u.ID)
+	kinds, err := l.store.AskingKindsOf(ctx, u.ID)
 	if err != nil || !onlySMS(kinds) {
 		return "", err
 	}

@@ -197,7 +197,7 @@ func adminWays(ways []string) (query string, args []any) {
 		case WayPhone:
 			query += " OR u.phone <> '' AND EXISTS (SELECT 1 FROM credentials c WHERE c.user_id = u.id AND c.kind IN ('totp', 'passkey'))"
 		case WayPasskey:
-			query += " OR EXISTS (SELECT 1 FROM credentials c WHERE c.user_id = u.id AND c.kind = 'passkey' AND c.data LIKE '%\"alone\":true%')" // PasskeyData.Text
+			query += " OR EXISTS (SELECT 1 FROM credentials c WHERE c.user_id = u.id AND " + passkeyAlone + ")"
 		default:
 			links += ", ?"
 			args = append(args, way)

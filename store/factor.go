@@ -68,15 +68,27 @@ var factorKindsOf = `SELECT DISTINCT kind FROM credentials WHERE user_id = ? AND
 
 // FactorKindsOf says of which kinds a person has second factors, in the order of FactorKinds; none = there is none.
 func (s *Store) FactorKindsOf(ctx context.Context, userID string) ([]string, error) {
+	return s.factorKinds(ctx, factorKindsOf, userID)
+}
+
+func (s *Store) factorKinds(ctx context.Context, query, userID string) ([]string, error) {
 	rows, err := many[struct {
 		Kind string `db:"kind"`
-	}](ctx, s, factorKindsOf, userID)
+	}](ctx, s, query, userID)
 	var kinds []string
 	for _, r := range rows {
 		kinds = append(kinds, r.Kind)
 	}
 	slices.SortFunc(kinds, func(a, b string) int { return slices.Index(FactorKinds, a) - slices.Index(FactorKinds, b) })
 	return kinds, err
+}
+
+var askingKindsOf = factorKindsOf + ` AND NOT ` + passkeyFree
+
+// AskingKindsOf is FactorKindsOf without passkeys that stood alone from the start: such a passkey is one more way in, and asks nothing of the others. Whoever
+// adds one to sign in faster can still come in by what they had, where the passkey is not.
+func (s *Store) AskingKindsOf(ctx context.Context, userID string) ([]string, error) {
+	return s.factorKinds(ctx, askingKindsOf, userID)
 }
 
 // HasFactor says whether a person has a second factor.
@@ -97,7 +109,7 @@ var insertCredential = insertInto("credentials", credentialColumns)
 var ErrTooMany = errors.New("store: too many second factors")
 
 // AddFactor adds a second factor to the person's own account: c.Kind is one of FactorKinds, c.ID the caller's, who sealed the secret for it. first says
-// that none was shown: then it is ErrConflict when there is one, as whoever has the password alone could add theirs. Audited.
+// that none was shown: then it is ErrConflict when there is one that asks (AskingKindsOf), as whoever has the password alone could add theirs. Audited.
 func (s *Store) AddFactor(ctx context.Context, c *Credential, first bool) error {
 	if !slices.Contains(FactorKinds, c.Kind) || c.ID == "" || c.Secret == "" {
 		return errors.New("store: no second factor")
@@ -110,8 +122,12 @@ func (s *Store) AddFactor(ctx context.Context, c *Credential, first bool) error 
 		if err != nil {
 			return err
 		}
+		asking, err := s.AskingKindsOf(ctx, c.UserID)
+		if err != nil {
+			return err
+		}
 		switch {
-		case first && len(f.List) > 0:
+		case first && len(asking) > 0:
 			return fmt.Errorf("store: there is a second factor: %w", ErrConflict)
 		case len(f.List) >= MaxFactors:
 			return ErrTooMany

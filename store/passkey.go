@@ -10,6 +10,7 @@ import (
 // PasskeyData is Credential.Data of a passkey: what of it is no secret.
 type PasskeyData struct {
 	Alone  bool `json:"alone,omitempty"`  // it proves two factors by itself, so it is a way in; else it is a second factor only
+	Free   bool `json:"free,omitempty"`   // it did from the start, so it asks nothing of the person's other ways in; this never changes
 	Syncs  bool `json:"syncs,omitempty"`  // it can be on several devices; this never changes
 	Synced bool `json:"synced,omitempty"` // and is, as its last answer said
 }
@@ -33,6 +34,12 @@ func (d PasskeyData) Text() string {
 	}
 	return string(b)
 }
+
+// passkeyAlone and passkeyFree are the conditions of PasskeyData.Alone and Free, as Text writes them; the data of other kinds is not asked.
+const (
+	passkeyAlone = `(kind = 'passkey' AND data LIKE '%"alone":true%')`
+	passkeyFree  = `(kind = 'passkey' AND data LIKE '%"free":true%')`
+)
 
 const passkey = `SELECT ` + credentialColumns + ` FROM credentials WHERE id = ? AND kind = 'passkey'`
 

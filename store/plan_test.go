@@ -61,7 +61,7 @@ func TestEveryLookupHasAnIndex(t *testing.T) {
 		"useOneTimesOf":  useOneTimesOf, "liveOneTimes": liveOneTimes, "proveEmail": proveEmail,
 		"eraseAssignmentsOf": eraseAssignmentsOf, "eraseAuthoritiesBy": eraseAuthoritiesBy, "eraseAuthoritiesTo": eraseAuthoritiesTo,
 		"useOf": useOf, "unusedSince": unusedSince, "holdUser": holdUser, "noteSent": noteSent, "deleteWarning": deleteWarning,
-		"factorsOf": factorsOf, "factorKindsOf": factorKindsOf, "useTOTP": useTOTP, "noteFactor": noteFactor, "renameFactor": renameFactor, "deleteFactor": deleteFactor,
+		"factorsOf": factorsOf, "factorKindsOf": factorKindsOf, "askingKindsOf": askingKindsOf, "useTOTP": useTOTP, "noteFactor": noteFactor, "renameFactor": renameFactor, "deleteFactor": deleteFactor,
 		"deleteCodesOf": deleteCodesOf, "deleteFactorsOf": deleteFactorsOf, "deletePendingFor": deletePendingFor, "useRecoveryCode": useRecoveryCode,
 		"takePending": takePending, "passkey": passkey, "passkeysOf": passkeysOf, "usePasskey": usePasskey, "usePasskeyCount": usePasskeyCount,
 	}

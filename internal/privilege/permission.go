@@ -248,6 +248,18 @@ func (p Powers) From(effective []string, want Permission) (by []string) {
 	return by
 }
 
+// Bringing returns the privileges that bring a permission by themselves, sorted; whoever has it holds one of them, or what includes one.
+func (p Powers) Bringing(want Permission) []string {
+	names := []string{Admin}
+	for name, list := range p.by {
+		if name != Admin && slices.Contains(list, want) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
 // ParsePermission reads a name; the error names the nearest thing wrong with it.
 func ParsePermission(s string) (Permission, error) {
 	for _, i := range Permissions() {

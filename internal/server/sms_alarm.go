@@ -78,14 +78,8 @@ func (s *Server) watchers(ctx context.Context) (list []store.User, err error) {
 	if err != nil {
 		return nil, err
 	}
-	names := []string{privilege.Admin}
-	for name, may := range m.Powers.Table() {
-		if slices.Contains(may, privilege.ViewAudit) {
-			names = append(names, name)
-		}
-	}
 	var ids []string
-	for _, name := range names {
+	for _, name := range m.Powers.Bringing(privilege.ViewAudit) {
 		holders, err := s.store.Holders(ctx, name, "", mostAlarmed)
 		if err != nil && !errors.Is(err, store.ErrNotFound) { // a directive may name a privilege that is no more
 			return nil, err

@@ -19,7 +19,11 @@ import (
 func withMail(t *testing.T, o testidp.Options) (*testidp.IDP, *notifytest.Server) {
 	t.Helper()
 	post := notifytest.Start(t, notifytest.Options{NoTLS: true, User: "latchkey", Password: "hunter2"})
+	more := o.Config
 	o.Config = func(c *config.Config) {
+		if more != nil {
+			more(c)
+		}
 		c.AppName = "MyDocassemble"
 		c.Mail = config.Mail{Host: post.Host, Port: post.Port, TLS: config.MailNone, User: "latchkey", Password: config.NewSecret("hunter2"), From: "login@idp.example", Timeout: c.Mail.Timeout}
 	}

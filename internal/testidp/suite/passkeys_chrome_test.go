@@ -67,7 +67,7 @@ func (c *chrome) until(what string) {
 // the prompt, and that all of it is out of sight without script.
 func TestChrome_Passkeys(t *testing.T) {
 	t.Parallel()
-	idp := testidp.Start(t, testidp.Options{Plain: true, Config: func(c *config.Config) { c.Passkeys.Offer = true }})
+	idp := testidp.Start(t, testidp.Options{Plain: true, Config: func(c *config.Config) { trainersShowTwo(c); c.Passkeys.Offer = true }})
 	ada := idp.User(testidp.Person{GivenName: "Ada", Email: "ada@example.com"})
 	c := newChrome(t, true)
 	key := c.authenticator()
@@ -94,8 +94,10 @@ func TestChrome_Passkeys(t *testing.T) {
 	c.open(idp.Issuer+"/login", "login-with-passkey")
 	password("offer-title")
 	c.look("passkey-offer")
-	c.click("passkey-create", "mfa-codes-title")
-	c.click("mfa-codes-next", "account-title")
+	c.click("passkey-create", "account-title")
+	idp.Grant(ada, "trainer")
+	c.open(idp.Issuer+"/account/security", "security-codes-renew")
+	c.click("security-codes-renew", "mfa-codes-title")
 	c.open(idp.Issuer+"/account/passkeys", "passkeys-add")
 	c.look("passkeys")
 	c.do(clickID("passkeys-add"))

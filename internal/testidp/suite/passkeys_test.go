@@ -18,7 +18,7 @@ import (
 	"github.com/latchkey-idp/latchkey/store"
 )
 
-// addPasskey adds one on the page of passkeys, and returns the recovery codes, none unless it is the first factor, and the page behind them.
+// addPasskey adds one on the page of passkeys, and returns the recovery codes, none unless it is the first factor that asks, and the page behind them.
 func addPasskey(t testing.TB, b *testidp.Browser, a *testidp.Authenticator) (codes []string, next *testidp.Page) {
 	t.Helper()
 	p := b.Passkey(b.Get(idpOf(b)+"/account/passkeys").Want(200, "passkeys-add"), "passkeys-add", a)
@@ -44,22 +44,33 @@ func withPasskey(t testing.TB, idp *testidp.IDP, a *testidp.Authenticator, p tes
 	return who, codes
 }
 
+// trainersShowTwo is a policy under which a passkey that stands alone asks, too.
+func trainersShowTwo(c *config.Config) { c.MFA.RequiredFor = []string{"trainer"} }
+
+// mustShowTwo makes somebody, who is signed in with a passkey, one of those, and returns new recovery codes.
+func mustShowTwo(t testing.TB, idp *testidp.IDP, b *testidp.Browser, who testidp.Person) []string {
+	t.Helper()
+	idp.Grant(who, "trainer")
+	p := b.Submit(b.Get(idp.Issuer+"/account/security"), "security-codes-renew", nil).Want(200, "mfa-codes")
+	return strings.Fields(p.Text("mfa-codes"))
+}
+
 // said is the summary of what is wrong on a page.
 func said(p *testidp.Page) string { return strings.TrimSpace(p.Text("error-summary")) }
 
-// TestStory_Passkey: a passkey is added, signs in alone, is asked for after the password, is renamed, goes with an administrator's reset, and tokens tell
-// the truth of it.
+// TestStory_Passkey: a passkey is added, signs in alone, is asked for after the password of who must show two, is renamed, goes with an administrator's
+// reset, and tokens tell the truth of it.
 func TestStory_Passkey(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, engine string) {
-		idp, post := withMail(t, testidp.Options{Engine: engine})
+		idp, post := withMail(t, testidp.Options{Engine: engine, Config: trainersShowTwo})
 		ada := idp.User(testidp.Person{GivenName: "Ada", Email: "ada@example.com"})
 		rp := idp.RP(store.ClientMetadata{FirstParty: true})
 		b := idp.Browser()
 		b.SignIn(b.Get(idp.Issuer+"/login"), ada)
 		key := idp.Authenticator()
 		codes, p := addPasskey(t, b, key)
-		if len(codes) != 10 || !strings.Contains(p.Text("passkeys"), "Stays on one device") || string(key.Keys[0].Handle) != ada.ID {
+		if len(codes) != 0 || !strings.Contains(p.Text("passkeys"), "Stays on one device") || string(key.Keys[0].Handle) != ada.ID {
 			t.Errorf("%v, %q, handle %q", codes, p.Text("passkeys"), key.Keys[0].Handle)
 		}
 		testidp.Within(t, waitLong, "a mail", func() bool { return len(post.Mails()) == 1 })
@@ -69,7 +80,7 @@ func TestStory_Passkey(t *testing.T) {
 		if _, err := b.PasskeyForm(p, "passkeys-add", key); !errors.Is(err, testidp.ErrKnown) {
 			t.Errorf("the same device twice: %v", err)
 		}
-		// A second one, which is synced. The first guards the account by now, and the session has shown it.
+		// A second one, which is synced.
 		cloud := idp.Authenticator()
 		cloud.Syncs, cloud.Synced, cloud.Counts = true, true, false
 		codes2, p := addPasskey(t, b, cloud)
@@ -96,7 +107,11 @@ func TestStory_Passkey(t *testing.T) {
 		}
 		sole(cloud) // it does not count, and works again
 
-		// After a password: with a touch alone, then with a PIN; and without script there are the recovery codes.
+		// It takes no way in from anybody. Who must show two is asked for it after a password: with a touch alone, then with a PIN; and without script there are
+		// the recovery codes.
+		any := idp.Browser()
+		any.SignIn(any.Get(idp.Issuer+"/login"), ada).Want(200, "account-title")
+		codes = mustShowTwo(t, idp, b, ada)
 		second := func(a *testidp.Authenticator) *testidp.Tokens {
 			t.Helper()
 			b, at := idp.Browser(), rp.Start()
@@ -124,6 +139,7 @@ func TestStory_Passkey(t *testing.T) {
 		if strings.Contains(p.Text("passkeys"), "Cloud") {
 			t.Error("not removed")
 		}
+		idp.Revoke(ada, "trainer")
 		n, err := idp.Store.ResetFactors(context.Background(), "cli", ada.ID, "lost")
 		if err != nil || n != 1 {
 			t.Fatalf("%d %v", n, err)
@@ -163,7 +179,7 @@ func removeForm(t testing.TB, p *testidp.Page, id string) *testidp.Form {
 // browser, for this flow, signs nobody in.
 func TestSec_C10_PasskeySignIn(t *testing.T) {
 	t.Parallel()
-	idp := testidp.Start(t, testidp.Options{})
+	idp := testidp.Start(t, testidp.Options{Config: trainersShowTwo})
 	key, weak := idp.Authenticator(), idp.Authenticator()
 	weak.PIN = false
 	ada, _ := withPasskey(t, idp, key, testidp.Person{})
@@ -205,6 +221,10 @@ func TestSec_C10_PasskeySignIn(t *testing.T) {
 	}
 	found := weak.Copy()
 	found.PIN = true
+	kinds, err := idp.Store.AskingKindsOf(context.Background(), bob.ID)
+	if err != nil || len(kinds) != 1 {
+		t.Errorf("a key without a PIN asks of other ways in: %v %v", kinds, err)
+	}
 	refused("a PIN set later", "as a second step only", b.Passkey(page(), "login-with-passkey", found))
 
 	// Not an answer at all.
@@ -235,6 +255,7 @@ func TestSec_C10_PasskeySignIn(t *testing.T) {
 	refused("OtherBrowser", old, with(page(), answer(other, other.Get(idp.Issuer+"/login"), "login-with-passkey", key)))
 	refused("OtherFlow", old, with(b.Get(at.URL), answer(b, b.Get(too.URL), "login-with-passkey", key)))
 	refused("NoFlow", old, with(b.Get(at.URL), answer(b, page(), "login-with-passkey", key)))
+	idp.Grant(ada, "trainer")
 	p := b.SignIn(page(), ada).Want(200, "passkey-use")
 	refused("SecondFactor", old, with(page(), answer(b, p, "passkey-use", key)))
 	p = page()
@@ -343,9 +364,10 @@ func TestSec_A9_PasskeyAnswerOnce(t *testing.T) {
 // TestSec_PasskeyCopied: a count of signatures that goes back is refused, alone and as a second factor, and the person and the audit log hear of it.
 func TestSec_PasskeyCopied(t *testing.T) {
 	t.Parallel()
-	idp, post := withMail(t, testidp.Options{})
+	idp, post := withMail(t, testidp.Options{Config: trainersShowTwo})
 	key := idp.Authenticator()
 	ada, _ := withPasskey(t, idp, key, testidp.Person{Email: "ada@example.com"})
+	idp.Grant(ada, "trainer")
 	thief := key.Copy()
 	b := idp.Browser()
 	for range 2 {
@@ -380,9 +402,10 @@ func TestSec_PasskeyCopied(t *testing.T) {
 // page, or one that another account has; and nobody loses the last way in, or the last factor that they must have.
 func TestSec_F18_PasskeyEnrolment(t *testing.T) {
 	t.Parallel()
-	idp := testidp.Start(t, testidp.Options{})
+	idp := testidp.Start(t, testidp.Options{Config: trainersShowTwo})
 	key := idp.Authenticator()
 	ada, _ := withPasskey(t, idp, key, testidp.Person{})
+	idp.Grant(ada, "trainer")
 	bob := idp.User(testidp.Person{})
 
 	// Half a session adds nothing.
@@ -440,6 +463,7 @@ func TestSec_F18_PasskeyEnrolment(t *testing.T) {
 		t.Errorf("something was added: %v", err)
 	}
 
+	idp.Revoke(ada, "trainer")
 	// The last way in stays; a way that opens nothing for her alone does not count.
 	if _, err := idp.Store.WaysIn(context.Background(), ada.ID, []string{store.WayPasskey}); err != nil {
 		t.Fatal(err)
@@ -464,10 +488,13 @@ func TestSec_F18_PasskeyEnrolment(t *testing.T) {
 // TestStory_PasskeyStepUp: applications ask for a passkey, whatever was shown before; what cannot be reached is refused.
 func TestStory_PasskeyStepUp(t *testing.T) {
 	t.Parallel()
-	idp := testidp.Start(t, testidp.Options{})
+	idp := testidp.Start(t, testidp.Options{Config: trainersShowTwo})
 	cloud, key := idp.Authenticator(), idp.Authenticator()
 	cloud.Syncs, cloud.Synced = true, true
-	ada, codes := withPasskey(t, idp, cloud, testidp.Person{})
+	ada, _ := withPasskey(t, idp, cloud, testidp.Person{})
+	first := idp.Browser()
+	first.Passkey(first.Get(idp.Issuer+"/login"), "login-with-passkey", cloud)
+	codes := mustShowTwo(t, idp, first, ada)
 	rp := idp.RP(store.ClientMetadata{FirstParty: true})
 	b := idp.Browser()
 	at := rp.Start()
@@ -605,13 +632,12 @@ func TestStory_PasskeyOffer(t *testing.T) {
 
 	key := idp.Authenticator()
 	b, at = idp.Browser(), rp.Start()
-	p = b.Passkey(signIn(b, at.URL, bob, "1").Want(200, "offer-title"), "passkey-create", key).Want(200, "mfa-codes")
-	if tokens := rp.Finish(at, b.Click(p, "mfa-codes-next").URL); tokens.Claims["acr"] != "phrh" {
+	p = b.Passkey(signIn(b, at.URL, bob, "1").Want(200, "offer-title"), "passkey-create", key)
+	if tokens := rp.Finish(at, p.URL); tokens.Claims["acr"] != "phrh" {
 		t.Errorf("%v", tokens.Claims)
 	}
 	b.Get(idp.Issuer+"/login/offer-passkey").Want(200, "account-title") // by the back button
-	b = idp.Browser()
-	b.Passkey(signIn(b, idp.Issuer+"/login", bob, "1").Want(200, "passkey-use"), "passkey-use", key).Want(200, "account-title")
+	signIn(idp.Browser(), idp.Issuer+"/login", bob, "1").Want(200, "account-title") // the password is worth what it was
 }
 
 // TestPasskeysNeedAName: an issuer that is an address has none, and says nothing of them.
