@@ -133,22 +133,30 @@ func (p *Provider) logoutConfirm(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (p *Provider) endSession(w http.ResponseWriter, r *http.Request, q *logoutRequest) error {
-	var upstream func(http.ResponseWriter, *http.Request) error
-	if sess, ok := session.Current(r.Context()); ok && p.c.UpstreamSignOut != nil {
-		upstream = p.c.UpstreamSignOut(r.Context(), sess, q.target)
+	var upstream func(http.ResponseWriter, *http.Request, []string) error
+	var frames []string
+	if sess, ok := session.Current(r.Context()); ok {
+		var err error
+		if frames, err = p.FrontChannel(r.Context(), sess.SID); err != nil {
+			return err
+		}
+		if p.c.UpstreamSignOut != nil {
+			upstream = p.c.UpstreamSignOut(r.Context(), sess, q.target)
+		}
 	}
 	if err := p.c.Sessions.End(w, r, "logout"); err != nil {
 		return err
 	}
 	if upstream != nil {
-		return upstream(w, r)
+		return upstream(w, r, frames)
 	}
-	if q.target != "" {
+	if q.target != "" && len(frames) == 0 {
 		return web.SeeOther(w, r, q.target)
 	}
 	base := p.c.Mux.Base(w, r)
 	base.User = nil // they just left
-	page := &templates.LoggedOutPage{Base: base, App: q.app()}
+	page := &templates.LoggedOutPage{Base: base, App: q.app(), Next: q.target, Frames: frames}
+	web.LoadThenGo(w, frames, q.target)
 	if q.client != nil {
 		page.BackURL = q.client.Metadata.ClientURI
 	}

@@ -107,6 +107,7 @@ func samples(s *Set, lang string) []sample {
 		{"logout", &LogoutPage{Base: signedIn(), Action: "/logout", StayURL: "/account?tab=1", App: &app, Apps: []App{app, {Name: "Files"}}, Hidden: map[string]string{"state": "s", "hint": "h"}}, contract("logout-form", "logout-confirm", "logout-cancel")},
 		{"logout_plain", &LogoutPage{Base: base(), Action: "/logout"}, contract("logout-form", "logout-confirm", "logout-cancel")},
 		{"logged_out", &LoggedOutPage{Base: base(), App: &app, BackURL: "com.example.notes:/bye"}, contract("logout-done", "logout-back")},
+		{"logged_out_frames", &LoggedOutPage{Base: base(), Next: "https://notes.example/bye", Frames: []string{"https://notes.example/out?iss=x&sid=y"}}, contract("logout-done", "logout-continue")},
 		{"logged_out_plain", &LoggedOutPage{Base: base()}, contract("logout-done")},
 		{"error", &ErrorPage{Base: base(), Status: 400, Code: "invalid_request", Key: "error.flow_expired", RestartURL: "/login", ReturnURL: app.HomeURL, ReturnName: app.Name}, contract("error-page", "error-code", "error-description", "error-restart", "error-return")},
 		{"error_unknown_key", &ErrorPage{Base: base(), Status: 503, Code: "temporarily_unavailable", Key: "error.nobody_wrote_this"}, contract("error-page", "error-code", "error-description")},
