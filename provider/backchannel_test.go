@@ -235,5 +235,9 @@ func TestBackChannelLogout_Redelivery(t *testing.T) {
 		if err != nil || len(list) != 1 || list[0].SentAt.IsZero() || list[0].Text != "" || list[0].Attempts != 2 {
 			t.Errorf("%+v %v", list, err)
 		}
+		tokens(t, b, rp, ada)
+		if p := b.Get(idp.Issuer + "/account"); !p.Has("account-logouts") || strings.Contains(p.Body, "not answered yet") {
+			t.Errorf("the account page says nothing of it: %s", p.Body)
+		}
 	}
 }

@@ -135,3 +135,21 @@ const logoutsOf = `SELECT ` + messageColumns + ` FROM outbox WHERE about = ? AND
 func (s *Store) LogoutsOf(ctx context.Context, userID string, n int) ([]Message, error) {
 	return many[Message](ctx, s, logoutsOf, userID, n)
 }
+
+// States of a message of KindLogout.
+const (
+	LogoutConfirmed = "confirmed"
+	LogoutWaiting   = "waiting"
+	LogoutGivenUp   = "given_up"
+)
+
+// LogoutState says what became of a message of KindLogout.
+func (m *Message) LogoutState() string {
+	switch {
+	case !m.SentAt.IsZero():
+		return LogoutConfirmed
+	case !m.FailedAt.IsZero():
+		return LogoutGivenUp
+	}
+	return LogoutWaiting
+}

@@ -325,6 +325,7 @@ type AccountPage struct {
 	LastLogin     string // as Base.When prints it
 	Privileges    []PrivilegeLine
 	Sessions      []SessionLine
+	Logouts       *Logouts // nil = no application was told of a sign-out lately
 	Apps          []AppLine
 	// PasswordURL and EmailURL are where they are changed; "" = nowhere.
 	PasswordURL, EmailURL string

@@ -121,7 +121,7 @@ func samples(s *Set, lang string) []sample {
 			Sessions:   []SessionLine{{"this", "Firefox on Linux", "203.0.113.7", when, when, true}, {"other", "Safari on iPhone", "2001:db8::1", when, when, false}},
 			Apps:       []AppLine{{"notes", "Sunrise Notes", when, []string{"openid", "calendar"}}},
 		}, contract("account-title", "sign-out", "end-others", "account-privileges", "account-sessions", "account-apps", "account-connections", "account-authorities", "account-email-open", "account-password-open", "account-done", "account-phone")},
-		{"account_empty", &AccountPage{Base: base(), EmailVerified: true, Email: "ada@example.com", Sessions: []SessionLine{{"this", "Firefox on Linux", "203.0.113.7", when, when, true}}}, contract("account-title", "sign-out")},
+		{"account_empty", &AccountPage{Base: base(), EmailVerified: true, Email: "ada@example.com", Logouts: &Logouts{2, []string{"Notes"}, []string{"Maps"}}, Sessions: []SessionLine{{"this", "Firefox on Linux", "203.0.113.7", when, when, true}}}, contract("account-title", "sign-out")},
 		{"form_post", &FormPostPage{Base: base(), Action: "https://notes.example.com/callback", Fields: []struct{ Name, Value string }{{"code", "c"}, {"state", "s"}}}, contract("form-post-response")},
 		{"outbox", &OutboxPage{Base: base(), Messages: []OutboxMessage{{"mail", "ada@example.com", "Subject", "Line one\n\nLine two", when, "Waiting"}, {"sms", "+442079460018", "", "A text", when, ""}}}, contract("outbox-title")},
 		{"outbox_empty", &OutboxPage{Base: base()}, contract("outbox-title")},

@@ -323,8 +323,7 @@ func TestPanic(t *testing.T) {
 	})
 }
 
-// TestLogouts: what an application is told goes to each once over two processes, is tried again when it fails, and again when its sender died: a mail
-// server that is away holds none of it up.
+// TestLogouts: what an application is told goes to each once over two processes, is tried again when it fails, and again when its sender died.
 func TestLogouts(t *testing.T) {
 	t.Parallel()
 	for _, engine := range storetest.Engines() {
@@ -345,7 +344,6 @@ func TestLogouts(t *testing.T) {
 			var mu sync.Mutex
 			tries, taken := map[string]int{}, map[string]int{}
 			logout := func(_ *notify.Config, c *delivery.Config) {
-				c.Send = nil
 				c.Logout = func(_ context.Context, m store.Message) error {
 					mu.Lock()
 					defer mu.Unlock()
@@ -356,7 +354,7 @@ func TestLogouts(t *testing.T) {
 					return nil
 				}
 			}
-			p.put("ann", time.Hour) // nobody here sends mail
+			p.put("ann", time.Hour)
 			p.work(p.store, logout)
 			p.work(storetest.OpenWith(t, engine, store.Config{URL: url}), logout)
 			for i := range 20 {
@@ -375,7 +373,7 @@ func TestLogouts(t *testing.T) {
 			if err != nil || len(list) != 21 || list[0].SentAt.IsZero() {
 				t.Errorf("%d, %v", len(list), err)
 			}
-			if all, err := p.store.Messages(t.Context(), 100); err != nil || len(all) != 1 || !all[0].SentAt.IsZero() {
+			if all, err := p.store.Messages(t.Context(), 100); err != nil || len(all) != 1 {
 				t.Errorf("messages to people: %+v %v", all, err)
 			}
 		})

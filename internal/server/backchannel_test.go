@@ -49,7 +49,9 @@ func TestBackChannelAnswers(t *testing.T) {
 			t.Errorf("nobody there: %v", err)
 		}
 	}
-	gone := func(context.Context, store.Message) (string, string, error) { return "", "", provider.ErrLogoutUnwanted }
+	gone := func(context.Context, store.Message) (string, string, error) {
+		return "", "", provider.ErrLogoutUnwanted
+	}
 	var e *notify.Error
 	if err := sendLogout(t.Context(), client, gone, store.Message{}); !errors.As(err, &e) || !e.Permanent {
 		t.Errorf("an application that is gone: %v", err)
@@ -86,5 +88,32 @@ func TestSec_D1_BackChannelInnerAddresses(t *testing.T) {
 			t.Errorf("a redirect was followed: %v", err)
 		}
 		moved.Close()
+	}
+}
+
+// TestFrontChannelRegistration: Front-Channel Logout 1.0 §2, and what Back-Channel Logout 1.0 §2.2 says of addresses.
+func TestFrontChannelRegistration(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		m  store.ClientMetadata
+		ok bool
+	}{
+		{store.ClientMetadata{FrontChannelLogoutURI: "https://app.example/out?x=1", FrontChannelLogoutSession: true}, true},
+		{store.ClientMetadata{BackChannelLogoutURI: "https://inner.example:9443/out", BackChannelLogoutSession: true}, true}, // anywhere
+		{store.ClientMetadata{FrontChannelLogoutURI: "https://other.example/out"}, false},
+		{store.ClientMetadata{FrontChannelLogoutURI: "http://app.example/out"}, false},
+		{store.ClientMetadata{FrontChannelLogoutURI: "https://app.example:8443/out"}, false},
+		{store.ClientMetadata{FrontChannelLogoutURI: "javascript:alert(1)"}, false},
+		{store.ClientMetadata{FrontChannelLogoutURI: "https://app.example/out#x"}, false},
+		{store.ClientMetadata{BackChannelLogoutURI: "https://app.example/out#x"}, false},
+		{store.ClientMetadata{BackChannelLogoutURI: "ftp://app.example/out"}, false},
+		{store.ClientMetadata{BackChannelLogoutURI: "https://user@app.example/out"}, false},
+		{store.ClientMetadata{BackChannelLogoutSession: true}, false},
+		{store.ClientMetadata{FrontChannelLogoutSession: true}, false},
+	} {
+		c.m.Name, c.m.RedirectURIs = "App", []string{"https://app.example/callback"}
+		if err := CheckClient("app", c.m, nil); (err == nil) != c.ok {
+			t.Errorf("%+v: %v", c.m, err)
+		}
 	}
 }
