@@ -45,6 +45,9 @@ func (l *Login) account(w http.ResponseWriter, r *http.Request) error {
 	if page.Sessions, err = l.sessionLines(r.Context(), &page.Base, current); err != nil {
 		return wrap("sessions of an account", err)
 	}
+	if page.Logouts, err = l.logouts(r.Context(), current.UserID); err != nil {
+		return wrap("sign-outs of an account", err)
+	}
 	if l.admin != nil {
 		if page.Admin, err = l.admin(r.Context()); err != nil {
 			return wrap("account", err)

@@ -52,6 +52,8 @@ type Config struct {
 	// Done continues a flow after a complete sign-in (provider.Continue). It is called in the process, and the request's context
 	// carries the new session. It writes the response: a redirect to the client, to the consent page, or a page of its own.
 	Done func(w http.ResponseWriter, r *http.Request, flow string) error
+	// FrontChannel is what a browser loads when the session of this sid ends (provider.FrontChannel); nil = nothing.
+	FrontChannel func(ctx context.Context, sid string) ([]string, error)
 	// Issuer is the base of callback addresses and links: scheme://host[:port].
 	Issuer string
 	// Connectors are the upstreams people may sign in through, in the order of their buttons. Without any, there are no such routes.
@@ -91,18 +93,19 @@ type Config struct {
 
 // Login serves the pages. Make it with New.
 type Login struct {
-	store     *store.Store
-	mux       *web.Mux
-	sessions  *session.Manager
-	passwords *password.Hasher
-	limiter   *throttle.Limiter
-	done      func(w http.ResponseWriter, r *http.Request, flow string) error
-	templates *templates.Set
-	admin     func(ctx context.Context) (bool, error)
-	mayActAs  func(ctx context.Context) error
-	requests  *requests.Desk
-	log       *slog.Logger
-	now       func() time.Time
+	store        *store.Store
+	mux          *web.Mux
+	sessions     *session.Manager
+	passwords    *password.Hasher
+	limiter      *throttle.Limiter
+	done         func(w http.ResponseWriter, r *http.Request, flow string) error
+	frontChannel func(ctx context.Context, sid string) ([]string, error)
+	templates    *templates.Set
+	admin        func(ctx context.Context) (bool, error)
+	mayActAs     func(ctx context.Context) error
+	requests     *requests.Desk
+	log          *slog.Logger
+	now          func() time.Time
 
 	noPassword, emailCode bool
 	registration          string
@@ -127,6 +130,9 @@ func New(c Config) (*Login, error) {
 		return nil, errors.New("login: Store, Mux, Sessions, Passwords, Limiter and Requests are required")
 	case c.Done == nil, c.Issuer == "":
 		return nil, errors.New("login: Done and Issuer are required")
+	}
+	if c.FrontChannel == nil {
+		c.FrontChannel = func(context.Context, string) ([]string, error) { return nil, nil }
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -179,7 +185,7 @@ func New(c Config) (*Login, error) {
 	return &Login{
 		noPassword: c.NoPassword, emailCode: c.EmailCode, registration: c.Registration, domains: c.Domains,
 		store: c.Store, mux: c.Mux, sessions: c.Sessions, passwords: c.Passwords, limiter: c.Limiter, requests: c.Requests,
-		done: c.Done, factors: c.Factors, passkeys: c.Passkeys, codeKey: c.CodeKey, phone: c.Phone, templates: c.Templates, log: c.Logger, now: c.Now,
+		done: c.Done, frontChannel: c.FrontChannel, factors: c.Factors, passkeys: c.Passkeys, codeKey: c.CodeKey, phone: c.Phone, templates: c.Templates, log: c.Logger, now: c.Now,
 		issuer: strings.TrimSuffix(c.Issuer, "/"), upstreams: upstreams, seal: c.Seal, open: c.Open, observe: c.Observe, admin: c.Administers, mayActAs: c.MayActAs,
 	}, nil
 }

@@ -44,8 +44,12 @@ func (l *Login) signOut(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return web.SeeOther(w, r, signedOutPath)
 	}
+	frames, err := l.frontChannel(r.Context(), current.SID)
+	if err != nil {
+		return wrap("applications of a session", err)
+	}
 	upstream := l.UpstreamSignOut(r.Context(), current, "")
-	err := l.store.Tx(r.Context(), func(ctx context.Context) error {
+	err = l.store.Tx(r.Context(), func(ctx context.Context) error {
 		if err := l.sessions.End(w, r.WithContext(ctx), "logout"); err != nil {
 			return err
 		}
@@ -55,7 +59,13 @@ func (l *Login) signOut(w http.ResponseWriter, r *http.Request) error {
 		return wrap("sign-out", err)
 	}
 	if upstream != nil {
-		return upstream(w, r)
+		return upstream(w, r, frames)
+	}
+	if len(frames) > 0 {
+		web.LoadThenGo(w, frames, "")
+		base := l.mux.Base(w, r)
+		base.User = nil // they just left
+		return l.mux.Render(w, r, http.StatusOK, &templates.LoggedOutPage{Base: base, Frames: frames})
 	}
 	return web.SeeOther(w, r, signedOutPath)
 }

@@ -190,7 +190,7 @@ func (l *Login) backchannel(w http.ResponseWriter, r *http.Request) error {
 // UpstreamSignOut is asked before session s ends here. What it returns answers the request after that: a page that leads on through the
 // upstream's sign-out, and from there to then ("" = our own page). It is nil when the session came another way, the operator does not ask
 // for it, or the upstream has no such address. then is an address that is registered for an application.
-func (l *Login) UpstreamSignOut(ctx context.Context, s *session.Session, then string) func(http.ResponseWriter, *http.Request) error {
+func (l *Login) UpstreamSignOut(ctx context.Context, s *session.Session, then string) func(http.ResponseWriter, *http.Request, []string) error {
 	up := l.upstream(s.Connector)
 	if up == nil || !up.Logout {
 		return nil
@@ -225,10 +225,10 @@ func (l *Login) UpstreamSignOut(ctx context.Context, s *session.Session, then st
 	if to == "" {
 		return nil
 	}
-	return func(w http.ResponseWriter, r *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request, frames []string) error {
 		// The form that was sent may not end at another site (pages.md trap 1), so a page leads there.
-		w.Header().Set("Refresh", "0; url="+to)
-		page := &templates.GoPage{Base: l.mux.Base(w, r), Provider: up.Label, URL: to, SignOut: true}
+		web.LoadThenGo(w, frames, to)
+		page := &templates.GoPage{Base: l.mux.Base(w, r), Provider: up.Label, URL: to, SignOut: true, Frames: frames}
 		page.User = nil // they just left
 		return l.mux.Render(w, r, http.StatusOK, page)
 	}

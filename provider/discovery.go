@@ -40,6 +40,11 @@ type metadata struct {
 	RequestURI        bool     `json:"request_uri_parameter_supported"`
 	RequireRequestURI bool     `json:"require_request_uri_registration"`
 	IssuerInResponse  bool     `json:"authorization_response_iss_parameter_supported"`
+
+	BackChannelLogout         bool `json:"backchannel_logout_supported"`         // Back-Channel Logout 1.0 §2.1
+	BackChannelLogoutSession  bool `json:"backchannel_logout_session_supported"` // sid is in ID tokens and logout tokens
+	FrontChannelLogout        bool `json:"frontchannel_logout_supported"`        // Front-Channel Logout 1.0 §3
+	FrontChannelLogoutSession bool `json:"frontchannel_logout_session_supported"`
 }
 
 func (p *Provider) buildDiscovery() ([]byte, error) {
@@ -57,6 +62,7 @@ func (p *Provider) buildDiscovery() ([]byte, error) {
 		PKCE: []string{"S256"}, Prompts: []string{"none", "login", "consent", "select_account"},
 		// The defaults of the specification differ, so each is said.
 		ClaimsParameter: true, IssuerInResponse: true,
+		BackChannelLogout: true, BackChannelLogoutSession: true, FrontChannelLogout: true, FrontChannelLogoutSession: true,
 	}
 	b, err := json.Marshal(m)
 	if err != nil {

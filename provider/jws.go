@@ -67,7 +67,8 @@ type signer struct {
 // Types of JWT we sign; each has its header prepared.
 const (
 	typJWT    = "JWT"
-	typAccess = "at+jwt" // RFC 9068 §2.1
+	typAccess = "at+jwt"     // RFC 9068 §2.1
+	typLogout = "logout+jwt" // Back-Channel Logout 1.0 §2.4
 )
 
 func newSigner(kid, alg string, pkcs8 []byte) (*signer, error) {
@@ -80,7 +81,7 @@ func newSigner(kid, alg string, pkcs8 []byte) (*signer, error) {
 		return nil, fmt.Errorf("provider: key %s cannot sign", kid)
 	}
 	s := &signer{kid: kid, alg: alg, key: cs, headers: map[string]string{}}
-	for _, typ := range []string{typJWT, typAccess} {
+	for _, typ := range []string{typJWT, typAccess, typLogout} {
 		h, err := json.Marshal(struct {
 			Alg string `json:"alg"`
 			KID string `json:"kid"`

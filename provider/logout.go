@@ -20,13 +20,22 @@ type logoutRequest struct {
 	hinted *idHint
 }
 
+const maxHint = 1000 // bytes of logout_hint
+
 // readLogout checks the parameters. Anything wrong is a page, never a redirect.
 func (p *Provider) readLogout(r *http.Request, v url.Values) (*logoutRequest, error) {
 	q := &logoutRequest{raw: url.Values{}}
-	for _, k := range []string{"id_token_hint", "client_id", "post_logout_redirect_uri", "state", "ui_locales"} {
+	for _, k := range []string{"id_token_hint", "client_id", "post_logout_redirect_uri", "state", "ui_locales", "logout_hint"} {
 		if len(v[k]) > 1 {
 			return nil, problem("invalid_request", "error.logout_request", errors.New(k+" given twice"))
 		}
+	}
+	// §2: a hint whom it is about. The session, or the ID token, says it better, and any answer to it would say who is signed in.
+	if len(v.Get("logout_hint")) > maxHint {
+		return nil, problem("invalid_request", "error.logout_request", errors.New("logout_hint is too long"))
+	}
+	if tags := v.Get("ui_locales"); tags != "" {
+		q.raw.Set("ui_locales", tags)
 	}
 	ctx := r.Context()
 	id := v.Get("client_id")
@@ -125,6 +134,7 @@ func (p *Provider) logoutConfirm(w http.ResponseWriter, r *http.Request) error {
 	if err := r.ParseForm(); err != nil {
 		return problem("invalid_request", "error.logout_request", err)
 	}
+	web.UILocales(w, r.PostForm.Get("ui_locales"))
 	q, err := p.readLogout(r, r.PostForm)
 	if err != nil {
 		return err
@@ -133,22 +143,30 @@ func (p *Provider) logoutConfirm(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (p *Provider) endSession(w http.ResponseWriter, r *http.Request, q *logoutRequest) error {
-	var upstream func(http.ResponseWriter, *http.Request) error
-	if sess, ok := session.Current(r.Context()); ok && p.c.UpstreamSignOut != nil {
-		upstream = p.c.UpstreamSignOut(r.Context(), sess, q.target)
+	var upstream func(http.ResponseWriter, *http.Request, []string) error
+	var frames []string
+	if sess, ok := session.Current(r.Context()); ok {
+		var err error
+		if frames, err = p.FrontChannel(r.Context(), sess.SID); err != nil {
+			return err
+		}
+		if p.c.UpstreamSignOut != nil {
+			upstream = p.c.UpstreamSignOut(r.Context(), sess, q.target)
+		}
 	}
 	if err := p.c.Sessions.End(w, r, "logout"); err != nil {
 		return err
 	}
 	if upstream != nil {
-		return upstream(w, r)
+		return upstream(w, r, frames)
 	}
-	if q.target != "" {
+	if q.target != "" && len(frames) == 0 {
 		return web.SeeOther(w, r, q.target)
 	}
 	base := p.c.Mux.Base(w, r)
 	base.User = nil // they just left
-	page := &templates.LoggedOutPage{Base: base, App: q.app()}
+	page := &templates.LoggedOutPage{Base: base, App: q.app(), Next: q.target, Frames: frames}
+	web.LoadThenGo(w, frames, q.target)
 	if q.client != nil {
 		page.BackURL = q.client.Metadata.ClientURI
 	}

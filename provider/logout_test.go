@@ -1,6 +1,8 @@
 package provider_test
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -143,4 +145,59 @@ func TestSec_C8_LogoutRedirectsOnlyToRegistered(t *testing.T) {
 	if p := b.Get(rp.LogoutURL("post_logout_redirect_uri", bye) + "&post_logout_redirect_uri=" + url.QueryEscape(bye)); p.Status != 400 {
 		t.Errorf("given twice: %s", p)
 	}
+}
+
+// TestOIDCC_RPInitiatedLogoutHintAndLocales: logout_hint changes nothing and tells nothing; ui_locales holds on every page, after a form too.
+func TestOIDCC_RPInitiatedLogoutHintAndLocales(t *testing.T) {
+	t.Parallel()
+	_, rp, b, set := rpLogout(t)
+	for _, hint := range []string{"ada@example.com", "nobody@example.com", "<script>", set.Claims["sid"].(string)} {
+		p := b.Get(rp.LogoutURL("logout_hint", hint, "client_id", rp.ID, "ui_locales", "de"))
+		if p.Status != 200 || !p.Has("logout-form") || strings.Contains(p.Body, "nobody@") || !strings.Contains(p.Body, `<html lang="de"`) {
+			t.Errorf("%s: %s", hint, p)
+		}
+	}
+	for _, bad := range [][]string{{"logout_hint", strings.Repeat("x", 1001)}, {"ui_locales", strings.Repeat("de ", 5000)}} {
+		if p := b.Get(rp.LogoutURL(bad...)); p.Status >= 500 {
+			t.Errorf("%s: %s", bad[0], p)
+		}
+	}
+	p := b.Submit(b.Get(rp.LogoutURL("client_id", rp.ID, "ui_locales", "de")), "logout-confirm", nil)
+	if !p.Has("logout-done") || !strings.Contains(p.Body, `<html lang="de"`) {
+		t.Errorf("after the form: %s", p)
+	}
+}
+
+// FuzzLogoutRequest: whatever comes, no fault, no session ended without proof, and no address that nobody registered.
+func FuzzLogoutRequest(f *testing.F) {
+	idp := testidp.Start(f, testidp.Options{})
+	ada, rp := full(idp), certified(idp, "")
+	set := tokens(f, idp.Browser(), rp, ada)
+	h := idp.Server.Handler()
+	for _, s := range []string{
+		"", "state=x", "id_token_hint=" + set.RawID, "id_token_hint=" + set.RawID + "&post_logout_redirect_uri=" + url.QueryEscape(bye) + "&state=s",
+		"id_token_hint=" + set.RawID + "&post_logout_redirect_uri=https://evil.example/", "client_id=" + rp.ID + "&post_logout_redirect_uri=//evil.example",
+		"id_token_hint=a.b.c", "id_token_hint=eyJhbGciOiJub25lIn0.e30.", "id_token_hint=..", "client_id=%00&client_id=x", "logout_hint=%ff&ui_locales=%0d%0a", "%zz", "state=%0d%0aLocation:x",
+		"id_token_hint=" + set.RawID + "&post_logout_redirect_uri=" + url.QueryEscape(bye) + "&state=%0d%0aX:%20y",
+	} {
+		f.Add(s)
+	}
+	issuer, err := url.Parse(idp.Issuer)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		r := httptest.NewRequest(http.MethodGet, "/oauth2/logout", nil)
+		r.Host, r.URL.RawQuery = issuer.Host, query
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code >= 500 {
+			t.Fatalf("%q: %d", query, w.Code)
+		}
+		for _, to := range []string{w.Header().Get("Location"), w.Header().Get("Refresh")} {
+			if to != "" && to != bye && !strings.HasPrefix(to, bye+"?state=") {
+				t.Fatalf("%q leads to %q", query, to)
+			}
+		}
+	})
 }

@@ -43,8 +43,8 @@ type Config struct {
 	// Debug says of an action whether its checks are logged, for clients that have the flag too (R104); nil = none are.
 	Debug func(action string) bool
 	// UpstreamSignOut is asked before a session ends. What it returns, unless nil, answers the request after that: it leads on through the sign-out
-	// of the upstream the session came from, and then to the application's address. nil = no session came from an upstream.
-	UpstreamSignOut func(ctx context.Context, s *session.Session, then string) func(http.ResponseWriter, *http.Request) error
+	// of the upstream the session came from, and then to the application's address, and loads frames on the way (FrontChannel). nil = no session came from an upstream.
+	UpstreamSignOut func(ctx context.Context, s *session.Session, then string) func(w http.ResponseWriter, r *http.Request, frames []string) error
 	// Observe counts: issued tokens by grant type, refusals by error code. nil = not counted.
 	Observe func(kind, detail string)
 

@@ -259,37 +259,36 @@ func (s *Store) recordActing(ctx context.Context, kind string, n *Session, ip, w
 
 // dropSessions runs a DELETE of sessions, in a Tx, and says how many went. It keeps when their people used them last, and writes down the end of those
 // that acted. The query ends at its condition.
-func (s *Store) dropSessions(ctx context.Context, reason, query string, args ...any) (n int64, err error) {
-	var acted []Session
+func (s *Store) dropSessions(ctx context.Context, reason, query string, args ...any) (gone []Session, err error) {
 	uses := map[string]Time{}
 	_, err = s.write(ctx, query+` RETURNING user_id, sid, acting_for, acting_by, last_seen_at`, args, func(r *sql.Rows) error {
-		n, acted = 0, acted[:0]
+		gone = gone[:0]
 		clear(uses)
 		for r.Next() {
 			var was Session
 			if err := r.Scan(&was.UserID, &was.SID, &was.ActingFor, &was.ActingBy, &was.LastSeenAt); err != nil {
 				return err
 			}
-			n++
 			if was.LastSeenAt.After(uses[was.UserID].Time) {
 				uses[was.UserID] = was.LastSeenAt
 			}
-			if was.ActingFor != "" {
-				acted = append(acted, was)
-			}
+			gone = append(gone, was)
 		}
 		return r.Err()
 	})
 	if err != nil {
-		return n, err
+		return nil, err
 	}
 	if err := s.keepUses(ctx, uses); err != nil {
-		return n, err
+		return nil, err
 	}
-	for i := range acted {
-		if err := s.actingEnded(ctx, &acted[i], "system", reason, ""); err != nil {
-			return n, err
+	for i := range gone {
+		if gone[i].ActingFor == "" {
+			continue
+		}
+		if err := s.actingEnded(ctx, &gone[i], "system", reason, ""); err != nil {
+			return nil, err
 		}
 	}
-	return n, nil
+	return gone, nil
 }

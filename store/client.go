@@ -61,6 +61,11 @@ type ClientMetadata struct {
 	RequireACR             string   `json:"require_acr,omitempty" yaml:"require_acr"`             // 2 phr phrh: how well people must show who they are; "" = as their account demands
 	AllowActAs             bool     `json:"allow_act_as,omitempty" yaml:"allow_act_as"`           // takes people who act for others: its tokens may have the claim act
 	RequireEmail           bool     `json:"require_email,omitempty" yaml:"require_email"`         // people without an address are asked for one, and prove it by mail
+
+	BackChannelLogoutURI      string `json:"backchannel_logout_uri,omitempty" yaml:"backchannel_logout_uri"`                           // told of ended sessions
+	BackChannelLogoutSession  bool   `json:"backchannel_logout_session_required,omitempty" yaml:"backchannel_logout_session_required"` // by their sid only
+	FrontChannelLogoutURI     string `json:"frontchannel_logout_uri,omitempty" yaml:"frontchannel_logout_uri"`                         // loaded by the browser at a sign-out
+	FrontChannelLogoutSession bool   `json:"frontchannel_logout_session_required,omitempty" yaml:"frontchannel_logout_session_required"`
 }
 
 // Value implements driver.Valuer.

@@ -50,6 +50,9 @@ func (s *Store) RevokeConsent(ctx context.Context, actor, userID, clientID strin
 		if _, err := s.exec(ctx, revokeConsent, userID, clientID); err != nil {
 			return err
 		}
+		if err := s.tellRevoked(ctx, userID, clientID); err != nil {
+			return err
+		}
 		n, err := s.exec(ctx, revokeConsentGrants, At(s.now(ctx)), userID, clientID)
 		if err != nil {
 			return err

@@ -11,11 +11,11 @@ import (
 	"github.com/jmoiron/sqlx"
 )
 
-// Message is a mail or SMS in the outbox. It waits until it is sent or will never be: then its texts, which may hold a code, are gone, and
+// Message is a mail, an SMS or a word to an application in the outbox. It waits until it is sent or will never be: then its texts, which may hold a code, are gone, and
 // the rest stays until Purge to say what became of it.
 type Message struct {
 	ID          string `db:"id"`
-	Kind        string `db:"kind"` // KindMail, KindSMS or KindVerify
+	Kind        string `db:"kind"` // KindMail, KindSMS, KindVerify or KindLogout
 	Recipient   string `db:"recipient"`
 	Subject     string `db:"subject"`
 	Text        string `db:"text"`
@@ -31,6 +31,7 @@ type Message struct {
 	FailedAt    Time   `db:"failed_at"`  // when it was given up
 	Status      string `db:"status"`     // of an SMS, the carrier's last word: delivered, undelivered, failed; "" = none yet
 	ErrorCode   int64  `db:"error_code"` // the other side's number for why it was refused or not delivered; 0 = none
+	About       string `db:"about"`      // whom a logout is about: a user's id
 }
 
 // Kinds of messages.
@@ -38,9 +39,10 @@ const (
 	KindMail   = "mail"
 	KindSMS    = "sms"    // Text goes to a telephone
 	KindVerify = "verify" // a code that Twilio Verify makes and sends; Text is the language it speaks
+	KindLogout = "logout" // tells a client that a session ended; Text is a Logout
 )
 
-const messageColumns = "id, kind, recipient, subject, text, html, dedupe_key, created_at, expires_at, next_at, leased_until, attempts, sent_at, last_error, failed_at, status, error_code"
+const messageColumns = "id, kind, recipient, subject, text, html, dedupe_key, created_at, expires_at, next_at, leased_until, attempts, sent_at, last_error, failed_at, status, error_code, about"
 
 var enqueue = insertInto("outbox", messageColumns) + ` ON CONFLICT DO NOTHING`
 
@@ -97,8 +99,8 @@ func (s *Store) MessagesDue(ctx context.Context) (bool, error) {
 // The conditions stand twice: PostgreSQL looks at a row again when another process had it, and then at the outer ones only.
 const leaseMessages = `UPDATE outbox SET leased_until = ?, attempts = attempts + 1
 WHERE id IN (SELECT id FROM outbox WHERE kind IN (?) AND sent_at IS NULL AND failed_at IS NULL AND next_at <= ? AND expires_at > ?
-    AND (leased_until IS NULL OR kind = 'mail' AND leased_until <= ?) ORDER BY next_at, id LIMIT ?)
-  AND sent_at IS NULL AND failed_at IS NULL AND next_at <= ? AND (leased_until IS NULL OR kind = 'mail' AND leased_until <= ?)
+    AND (leased_until IS NULL OR kind IN ('mail', 'logout') AND leased_until <= ?) ORDER BY next_at, id LIMIT ?)
+  AND sent_at IS NULL AND failed_at IS NULL AND next_at <= ? AND (leased_until IS NULL OR kind IN ('mail', 'logout') AND leased_until <= ?)
 RETURNING ` + messageColumns
 
 // LeaseMessages takes up to n due messages of these kinds for this process: nobody else gets them until lease has passed. An SMS is leased once,
@@ -166,9 +168,9 @@ func (s *Store) MessageStatus(ctx context.Context, id, status string, code int64
 	return n == 1, err
 }
 
-const messages = `SELECT ` + messageColumns + ` FROM outbox ORDER BY created_at DESC, id DESC LIMIT ?`
+const messages = `SELECT ` + messageColumns + ` FROM outbox WHERE kind <> 'logout' ORDER BY created_at DESC, id DESC LIMIT ?`
 
-// Messages returns the n newest, whatever became of them.
+// Messages returns the n newest to people, whatever became of them.
 func (s *Store) Messages(ctx context.Context, n int) ([]Message, error) {
 	return many[Message](ctx, s, messages, n)
 }

@@ -61,7 +61,9 @@ func (s *Store) purgeSome(ctx context.Context, p purge) (n int64, err error) {
 	err = s.Tx(ctx, func(ctx context.Context) error {
 		switch p.table {
 		case "sessions":
-			n, err = s.dropSessions(ctx, "expired", p.query(), args...)
+			var gone []Session // nobody signed out: no application is told
+			gone, err = s.dropSessions(ctx, "expired", p.query(), args...)
+			n = int64(len(gone))
 		case "grants":
 			n, err = s.dropGrants(ctx, p.query(), args...)
 		default:

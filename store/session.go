@@ -156,8 +156,7 @@ func (s *Store) EndSession(ctx context.Context, id, reason string) error {
 		if _, err := s.exec(ctx, revokeSessionGrants, At(s.now(ctx)), reason, id); err != nil {
 			return err
 		}
-		_, err := s.dropSessions(ctx, reason, deleteSession, id)
-		return err
+		return s.endSessions(ctx, reason, deleteSession, id)
 	})
 }
 
@@ -171,7 +170,12 @@ const (
 // that are not offline, with offlineToo all. What a session was given for another person goes with it.
 func (s *Store) EndSessionsOf(ctx context.Context, userID, except, reason string, offlineToo bool) error {
 	return s.Tx(ctx, func(ctx context.Context) error {
-		if _, err := s.dropSessions(ctx, reason, deleteSessionsOf, userID, except); err != nil {
+		if offlineToo {
+			if err := s.tellOrphans(ctx, userID); err != nil {
+				return err
+			}
+		}
+		if err := s.endSessions(ctx, reason, deleteSessionsOf, userID, except); err != nil {
 			return err
 		}
 		revoke := revokeOnlineGrants

@@ -91,8 +91,7 @@ func (s *Store) EndForeignConnectors(ctx context.Context, ways []string, reason 
 		if n, err = s.exec(ctx, revokeForeign+more, append([]any{At(s.now(ctx)), reason}, names...)...); err != nil {
 			return err
 		}
-		_, err := s.dropSessions(ctx, reason, endForeign+more, names...)
-		return err
+		return s.endSessions(ctx, reason, endForeign+more, names...)
 	})
 	return n, err
 }

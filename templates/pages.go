@@ -208,12 +208,17 @@ type LoggedOutPage struct {
 	Base
 	App     *App
 	BackURL string // registered, of App
+	Next    string // where the browser goes on to when the frames are there; "" = it stays
+	Frames  []string
 }
 
 func (*LoggedOutPage) file() string { return "logged_out.html" }
 
 // Link is BackURL where it may be one.
 func (p *LoggedOutPage) Link() template.URL { return anyLink(p.BackURL) }
+
+// NextLink is Next where it may be one.
+func (p *LoggedOutPage) NextLink() template.URL { return anyLink(p.Next) }
 
 // ErrorPage is every dead end.
 type ErrorPage struct {
@@ -320,6 +325,7 @@ type AccountPage struct {
 	LastLogin     string // as Base.When prints it
 	Privileges    []PrivilegeLine
 	Sessions      []SessionLine
+	Logouts       *Logouts // nil = no application was told of a sign-out lately
 	Apps          []AppLine
 	// PasswordURL and EmailURL are where they are changed; "" = nowhere.
 	PasswordURL, EmailURL string

@@ -199,7 +199,8 @@ type GoPage struct {
 	Base
 	Provider string
 	URL      string
-	SignOut  bool // signed out here, and now there
+	SignOut  bool     // signed out here, and now there
+	Frames   []string // applications that hear of it first
 }
 
 func (*GoPage) file() string { return "go.html" }

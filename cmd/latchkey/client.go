@@ -72,6 +72,10 @@ A service that acts for itself:     latchkey client add --name Robot --grant-typ
 	f.StringVar(&m.Name, "name", "", "name that people see")
 	f.StringArrayVar(&m.RedirectURIs, "redirect-uri", nil, "where the browser may return, compared exactly; may be repeated")
 	f.StringArrayVar(&m.PostLogoutRedirectURIs, "post-logout-redirect-uri", nil, "where the browser may return after sign-out; may be repeated")
+	f.StringVar(&m.BackChannelLogoutURI, "backchannel-logout-uri", "", "told of ended sessions, from server to server")
+	f.BoolVar(&m.BackChannelLogoutSession, "backchannel-logout-session-required", false, "it knows sessions by their sid only")
+	f.StringVar(&m.FrontChannelLogoutURI, "frontchannel-logout-uri", "", "loaded by the browser of a person who signs out")
+	f.BoolVar(&m.FrontChannelLogoutSession, "frontchannel-logout-session-required", false, "it needs iss and sid there; they are sent anyway")
 	f.StringSliceVar(&m.GrantTypes, "grant-type", nil, "authorization_code (default), refresh_token, client_credentials; may be repeated")
 	f.StringVar(&m.Scope, "scope", "", `scopes it may ask for, in one argument (default "openid profile email")`)
 	f.StringVar(&m.TokenEndpointAuth, "auth-method", "", "client_secret_basic (default), client_secret_post or none")
@@ -150,6 +154,7 @@ func (a *app) clientShow() *cobra.Command {
 			a.pairs("Client ID", v.ID, "Name", v.Name, "Source", v.Source, "State", v.State, "Secrets", v.Secrets,
 				"Authenticates by", orElse(v.TokenEndpointAuth, "client_secret_basic"),
 				"Redirect URIs", strings.Join(v.RedirectURIs, " "), "After sign-out", strings.Join(v.PostLogoutRedirectURIs, " "),
+				"Back-channel logout", v.BackChannelLogoutURI, "Front-channel logout", v.FrontChannelLogoutURI,
 				"Grant types", orElse(strings.Join(v.GrantTypes, " "), "authorization_code"), "Scope", orElse(v.Scope, "openid profile email"),
 				"Requires acr", v.RequireACR, "Created", v.Created)
 			return nil

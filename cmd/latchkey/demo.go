@@ -110,7 +110,8 @@ ask for no password.`,
 
 // demo runs both until ctx ends; f may be nil.
 func (a *app) demo(ctx context.Context, cfg *config.Config, appListen, appURL string, f *fakes) (err error) {
-	app := server.DemoClient{Name: "Sample application", BaseURL: appURL, RedirectURI: sampleapp.RedirectURL(appURL), PostLogoutRedirectURI: sampleapp.PostLogoutURL(appURL)}
+	app := server.DemoClient{Name: "Sample application", BaseURL: appURL, RedirectURI: sampleapp.RedirectURL(appURL), PostLogoutRedirectURI: sampleapp.PostLogoutURL(appURL),
+		BackChannelLogoutURI: sampleapp.BackChannelLogoutURL(appURL)}
 	var srv *server.Server
 	srv, err = server.New(cfg, server.Options{LogTo: a.errOut, Demo: true,
 		Ready: func(server.Addresses) { a.welcome(ctx, srv, cfg.Issuer, appURL, f) }})

@@ -19,7 +19,7 @@ const actor = "cli"
 
 func (a *app) userCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "user", Short: "People's accounts"}
-	return group(cmd, a.userCreate(), a.userList(), a.userShow(), a.userPasswd(), a.userDisable(), a.userEnable(), a.userResetFactors(), a.userEnrolmentCode(), a.userGrant(), a.userRevoke(), a.userSetType(), a.userUnlink(), a.userAuthorities(), a.userEndAuthority(), a.userErase(), a.userIdle(), a.userPhone(), a.userSetupLink())
+	return group(cmd, a.userCreate(), a.userList(), a.userShow(), a.userPasswd(), a.userDisable(), a.userEnable(), a.userResetFactors(), a.userEnrolmentCode(), a.userGrant(), a.userRevoke(), a.userSetType(), a.userUnlink(), a.userAuthorities(), a.userEndAuthority(), a.userErase(), a.userIdle(), a.userLogouts(), a.userPhone(), a.userSetupLink())
 }
 
 func (a *app) userCreate() *cobra.Command {

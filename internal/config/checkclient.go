@@ -252,6 +252,26 @@ func (r *reader) checkClientAddresses(c *Client, path string) {
 	}
 	r.list(join(path, "redirect_uris"), c.RedirectURIs, redirect)
 	r.list(join(path, "post_logout_redirect_uris"), c.PostLogoutRedirectURIs, redirect)
+	if u := c.BackChannelLogoutURI; u != "" {
+		p := join(path, "backchannel_logout_uri")
+		if why := logoutProblem(u, !r.production() || r.cfg.Logout.InnerAddresses); why != "" {
+			r.problem(p, "%s %s", r.show(p, u), why)
+		}
+	}
+	if u := c.FrontChannelLogoutURI; u != "" {
+		p := join(path, "frontchannel_logout_uri")
+		if why := logoutProblem(u, true); why != "" {
+			r.problem(p, "%s %s", r.show(p, u), why)
+		} else if !slices.ContainsFunc(c.RedirectURIs, func(to string) bool { return sameOrigin(u, to) }) { // Front-Channel Logout 1.0 §2
+			r.problem(p, "%s has not the scheme, host and port of one of redirect_uris", r.show(p, u))
+		}
+	}
+	if c.BackChannelLogoutSession && c.BackChannelLogoutURI == "" {
+		r.problem(join(path, "backchannel_logout_session_required"), "needs backchannel_logout_uri")
+	}
+	if c.FrontChannelLogoutSession && c.FrontChannelLogoutURI == "" {
+		r.problem(join(path, "frontchannel_logout_session_required"), "needs frontchannel_logout_uri")
+	}
 	for _, a := range []struct{ key, value string }{{"client_uri", c.ClientURI}, {"logo_uri", c.LogoURI}, {"policy_uri", c.PolicyURI}, {"tos_uri", c.TOSURI}} {
 		p := join(path, a.key)
 		u, err := url.Parse(a.value)
@@ -279,6 +299,26 @@ func (r *reader) checkClientAddresses(c *Client, path string) {
 			r.problem(p, "%s is not an origin such as https://app.example.com", r.show(p, s))
 		}
 	})
+}
+
+// logoutProblem says what is wrong with an address that hears of sign-outs, "" = nothing.
+func logoutProblem(s string, plain bool) string {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || !ascii(s) || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http":
+		return "is not an https address"
+	case strings.Contains(s, "#"): // Back-Channel Logout 1.0 §2.2
+		return "has a fragment"
+	case u.Scheme == "http" && !plain:
+		return "is http; production needs https, or logout.inner_addresses"
+	}
+	return ""
+}
+
+func sameOrigin(a, b string) bool {
+	x, err := url.Parse(a)
+	y, err2 := url.Parse(b)
+	return err == nil && err2 == nil && x.Scheme == y.Scheme && x.Host == y.Host
 }
 
 // redirectProblem says what is wrong with a redirect URI (security.md A3, A4; RFC 9700 §4.1.3, RFC 8252 §7), "" = nothing.

@@ -93,4 +93,13 @@ type Client struct {
 	AllowActAs bool `yaml:"allow_act_as"`
 	// AllowedCORSOrigins are the origins whose scripts may call the token and userinfo endpoints.
 	AllowedCORSOrigins []string `yaml:"allowed_cors_origins"`
+
+	// BackChannelLogoutURI is told of every session that ends in which people used it. https; http in development and with logout.inner_addresses.
+	BackChannelLogoutURI string `yaml:"backchannel_logout_uri"`
+	// BackChannelLogoutSession says that it knows sessions by their sid only.
+	BackChannelLogoutSession bool `yaml:"backchannel_logout_session_required"`
+	// FrontChannelLogoutURI is loaded by the browser of a person who signs out, in a frame. Its origin is one of redirect_uris.
+	FrontChannelLogoutURI string `yaml:"frontchannel_logout_uri"`
+	// FrontChannelLogoutSession says that it needs iss and sid there. They are sent anyway.
+	FrontChannelLogoutSession bool `yaml:"frontchannel_logout_session_required"`
 }

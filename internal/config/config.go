@@ -84,6 +84,8 @@ type Config struct {
 	Accounts Accounts `yaml:"accounts"`
 	// Sessions is how long a sign-in at Latchkey itself lasts.
 	Sessions Sessions `yaml:"sessions"`
+	// Logout is how applications hear that a sign-in ended.
+	Logout Logout `yaml:"logout"`
 	// Tokens is how long codes and tokens live.
 	Tokens Tokens `yaml:"tokens"`
 	// Limits bound what one peer can use up.
@@ -261,6 +263,12 @@ type Sessions struct {
 	RememberIdle time.Duration `yaml:"remember_idle"`
 	// RememberAbsolute is absolute for them.
 	RememberAbsolute time.Duration `yaml:"remember_absolute"`
+}
+
+// Logout is how applications hear that a sign-in ended.
+type Logout struct {
+	// InnerAddresses lets backchannel_logout_uri name addresses that are not public, any port, and plain http. In development they may anyway.
+	InnerAddresses bool `yaml:"inner_addresses"`
 }
 
 // Tokens is how long codes and tokens live.

@@ -1,4 +1,5 @@
-// Package delivery empties the outbox: it is the worker between store and notify, and between store and whoever sends SMS.
+// Package delivery empties the outbox: it is the worker between store and notify, between store and whoever sends SMS, and
+// between store and the applications that hear of ended sessions.
 //
 //	Enqueue ─(in the transaction of what it tells about)─▶ outbox ─▶ lease one ─▶ notify ─┬─ taken over ─▶ sent, texts forgotten
 //	                                                                                      ├─ later ─────▶ again, after a wait that doubles
@@ -9,7 +10,7 @@
 //
 // A mail goes out once, unless nobody could see that it did: the connection broke between the mail and its answer, or this process died
 // before it could write the answer down. Then it goes out again, with the Message-ID of the first. An SMS in the same case does not: it
-// costs money, and whoever waits for it can ask for another.
+// costs money, and whoever waits for it can ask for another. A logout does: the second one ends what has ended.
 package delivery
 
 import (
@@ -37,10 +38,10 @@ const (
 // Config of a Worker.
 type Config struct {
 	Store *store.Store
-	// Send hands one mail over (notify.Mailer.Send), Text one SMS. An error that is no *notify.Error is tried again. One of them may be nil:
-	// what it would send stays in the outbox until its time is over.
-	Send func(context.Context, notify.Mail) error
-	Text func(context.Context, store.Message) error
+	// Send hands one mail over (notify.Mailer.Send), Text one SMS, Logout one word to an application. An error that is no *notify.Error is tried
+	// again. Some may be nil: what they would send stays in the outbox until another worker takes it or its time is over.
+	Send         func(context.Context, notify.Mail) error
+	Text, Logout func(context.Context, store.Message) error
 	// Timeout is more than Send ever takes: for a minute longer nobody else gets the message. Default 30 s.
 	Timeout time.Duration
 	// Retry is the wait after the first failure; it doubles up to 15 minutes. Default 5 s.
@@ -68,8 +69,8 @@ const (
 
 // New checks the configuration and listens for messages of this process.
 func New(c Config) (*Worker, error) {
-	if c.Store == nil || c.Send == nil && c.Text == nil {
-		return nil, errors.New("delivery: Store, and Send or Text, are required")
+	if c.Store == nil || c.Send == nil && c.Text == nil && c.Logout == nil {
+		return nil, errors.New("delivery: Store, and Send, Text or Logout, are required")
 	}
 	for _, d := range []struct {
 		field *time.Duration
@@ -94,6 +95,9 @@ func New(c Config) (*Worker, error) {
 	}
 	if c.Text != nil {
 		w.kinds = append(w.kinds, store.KindSMS, store.KindVerify)
+	}
+	if c.Logout != nil {
+		w.kinds = append(w.kinds, store.KindLogout)
 	}
 	c.Store.OnEnqueue(func() {
 		select {
@@ -218,8 +222,11 @@ func (w *Worker) deliver(ctx context.Context, m *store.Message) error {
 }
 
 func (w *Worker) send(ctx context.Context, m *store.Message) error {
-	if m.Kind == store.KindMail {
+	switch m.Kind {
+	case store.KindMail:
 		return w.c.Send(ctx, notify.Mail{ID: m.ID, To: m.Recipient, Subject: m.Subject, Text: m.Text, HTML: m.HTML})
+	case store.KindLogout:
+		return w.c.Logout(ctx, *m)
 	}
 	return w.c.Text(ctx, *m)
 }

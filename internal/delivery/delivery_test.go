@@ -322,3 +322,60 @@ func TestPanic(t *testing.T) {
 		until(t, "sent", func() bool { return !p.row("good").SentAt.IsZero() })
 	})
 }
+
+// TestLogouts: what an application is told goes to each once over two processes, is tried again when it fails, and again when its sender died.
+func TestLogouts(t *testing.T) {
+	t.Parallel()
+	for _, engine := range storetest.Engines() {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			url := storetest.URL(t, engine)
+			p := &post{t: t, store: storetest.OpenWith(t, engine, store.Config{URL: url}), server: notifytest.Start(t, notifytest.Options{}), counts: map[string]int{}}
+			put := func(client string) {
+				t.Helper()
+				if err := p.store.Enqueue(t.Context(), &store.Message{Kind: store.KindLogout, Recipient: client, About: "u", Text: "{}", ExpiresAt: store.At(p.store.Now().Add(time.Hour))}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			put("orphan")
+			if l, err := p.store.LeaseMessages(t.Context(), 1, 50*time.Millisecond, store.KindLogout); err != nil || len(l) != 1 { // its sender dies
+				t.Fatal(l, err)
+			}
+			var mu sync.Mutex
+			tries, taken := map[string]int{}, map[string]int{}
+			logout := func(_ *notify.Config, c *delivery.Config) {
+				c.Logout = func(_ context.Context, m store.Message) error {
+					mu.Lock()
+					defer mu.Unlock()
+					if tries[m.Recipient]++; tries[m.Recipient] == 1 {
+						return &notify.Error{Stage: "logout", Code: 503, Words: "down"}
+					}
+					taken[m.Recipient]++
+					return nil
+				}
+			}
+			p.put("ann", time.Hour)
+			p.work(p.store, logout)
+			p.work(storetest.OpenWith(t, engine, store.Config{URL: url}), logout)
+			for i := range 20 {
+				put(fmt.Sprint("c", i))
+			}
+			until(t, "21 applications told", func() bool { return p.count(delivery.Sent) >= 21 })
+			time.Sleep(100 * time.Millisecond)
+			mu.Lock()
+			defer mu.Unlock()
+			for client, n := range taken {
+				if n != 1 || tries[client] != 2 {
+					t.Errorf("%s was told %d times in %d tries", client, n, tries[client])
+				}
+			}
+			list, err := p.store.LogoutsOf(t.Context(), "u", 100)
+			if err != nil || len(list) != 21 || list[0].SentAt.IsZero() {
+				t.Errorf("%d, %v", len(list), err)
+			}
+			if all, err := p.store.Messages(t.Context(), 100); err != nil || len(all) != 1 {
+				t.Errorf("messages to people: %+v %v", all, err)
+			}
+		})
+	}
+}

@@ -86,6 +86,23 @@ func CheckClient(id string, m store.ClientMetadata, known func(string) bool) err
 			bad("post_logout_redirect_uris: %q: %w", u, err)
 		}
 	}
+	for key, u := range map[string]string{"backchannel_logout_uri": m.BackChannelLogoutURI, "frontchannel_logout_uri": m.FrontChannelLogoutURI} {
+		if u != "" && (!webURL(u) || strings.Contains(u, "#")) { // Back-Channel Logout 1.0 §2.2
+			bad("%s is %q; it must be an https address without a fragment", key, u)
+		}
+	}
+	if u, err := url.Parse(m.FrontChannelLogoutURI); err == nil && u.Host != "" && !slices.ContainsFunc(m.RedirectURIs, func(to string) bool {
+		v, err := url.Parse(to)
+		return err == nil && v.Scheme == u.Scheme && v.Host == u.Host
+	}) { // Front-Channel Logout 1.0 §2
+		bad("frontchannel_logout_uri is %q; its scheme, host and port must be those of one of redirect_uris", m.FrontChannelLogoutURI)
+	}
+	if m.BackChannelLogoutSession && m.BackChannelLogoutURI == "" {
+		bad("backchannel_logout_session_required needs backchannel_logout_uri")
+	}
+	if m.FrontChannelLogoutSession && m.FrontChannelLogoutURI == "" {
+		bad("frontchannel_logout_session_required needs frontchannel_logout_uri")
+	}
 	for key, u := range map[string]string{"client_uri": m.ClientURI, "logo_uri": m.LogoURI, "policy_uri": m.PolicyURI, "tos_uri": m.TOSURI} {
 		if u != "" && !webURL(u) {
 			bad("%s is %q; it must be an http or https address", key, u)

@@ -60,6 +60,7 @@ func messageStatus(m store.Message, now time.Time) string {
 type DemoClient struct {
 	ID, Secret                                        string
 	Name, BaseURL, RedirectURI, PostLogoutRedirectURI string
+	BackChannelLogoutURI                              string
 }
 
 // demoClientID is fixed, so that the demonstration finds its client again.
@@ -75,9 +76,10 @@ func (s *Server) EnsureDemoClient(ctx context.Context, dir string, app *DemoClie
 	meta := store.ClientMetadata{
 		Name: app.Name, ClientURI: app.BaseURL, RedirectURIs: []string{app.RedirectURI}, PostLogoutRedirectURIs: []string{app.PostLogoutRedirectURI},
 		GrantTypes: []string{"authorization_code", "refresh_token"}, Scope: "openid profile email phone address privileges offline_access",
-		RefreshTokens: "session", // its session lasts as long as the sign-in here, and ends with it
-		Resources:     []string{strings.TrimSuffix(app.BaseURL, "/") + "/api"},
-		AllowActAs:    true, // and shows who it really is
+		RefreshTokens:        "session", // its session lasts as long as the sign-in here, and ends with it
+		Resources:            []string{strings.TrimSuffix(app.BaseURL, "/") + "/api"},
+		BackChannelLogoutURI: app.BackChannelLogoutURI,
+		AllowActAs:           true, // and shows who it really is
 	}
 	want := hashSecret(app.Secret)
 	for try := 0; ; try++ {

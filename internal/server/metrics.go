@@ -26,6 +26,7 @@ type metrics struct {
 	signIns  *prometheus.CounterVec
 	answers  *prometheus.CounterVec
 	messages *prometheus.CounterVec
+	logouts  *prometheus.CounterVec
 	texts    *prometheus.CounterVec
 	panics   prometheus.Counter
 	reloads  *prometheus.CounterVec
@@ -64,6 +65,9 @@ func newMetrics(version string) *metrics {
 		messages: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "latchkey_messages_total", Help: "Deliveries of mail and SMS by this process, by result. retry: it will be tried again.",
 		}, []string{"result"}),
+		logouts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "latchkey_backchannel_logouts_total", Help: "Logout tokens sent to applications by this process, by result (sent, retry, refused, expired).",
+		}, []string{"result"}),
 		texts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "latchkey_sms_total", Help: "Text messages, by what Twilio answered (accepted, refused, not_sent, unclear) and reported later (delivered, undelivered, failed).",
 		}, []string{"result"}),
@@ -82,7 +86,7 @@ func newMetrics(version string) *metrics {
 		ConstLabels: prometheus.Labels{"version": version},
 	})
 	info.Set(1)
-	m.reg.MustRegister(m.requests, m.duration, m.tokens, m.refused, m.replays, m.acting, m.signIns, m.answers, m.messages, m.texts, m.panics, m.reloads, m.purged, info,
+	m.reg.MustRegister(m.requests, m.duration, m.tokens, m.refused, m.replays, m.acting, m.signIns, m.answers, m.messages, m.logouts, m.texts, m.panics, m.reloads, m.purged, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, r := range []string{"ok", "refused"} {
 		m.reloads.WithLabelValues(r)

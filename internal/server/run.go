@@ -116,6 +116,7 @@ func (s *Server) background(ctx context.Context, wg *sync.WaitGroup) {
 	if s.delivery != nil {
 		wg.Go(func() { s.delivery.Run(ctx) })
 	}
+	wg.Go(func() { s.logouts.Run(ctx) })
 	every := func(d time.Duration, what string, f func(context.Context) error) {
 		wg.Go(func() {
 			t := time.NewTicker(d)

@@ -85,6 +85,7 @@ type Server struct {
 	login     *login.Login
 	admin     *admin.Admin
 	requests  *requests.Desk
+	logouts   *delivery.Worker // tells applications of ended sessions
 	delivery  *delivery.Worker // nil = nothing is sent: there is neither mail nor SMS, or they stay to be looked at
 	twilio    *twilio.Client   // nil = no SMS is sent
 	metrics   *metrics
@@ -120,7 +121,7 @@ func New(cfg *config.Config, opts Options) (_ *Server, err error) {
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
-	for _, step := range []func(context.Context) error{s.openStore, s.openKeys, s.openPages, s.openOutbox, s.build, s.openAdmin, s.fill, s.mount} {
+	for _, step := range []func(context.Context) error{s.openStore, s.openKeys, s.openPages, s.openOutbox, s.openLogouts, s.build, s.openAdmin, s.fill, s.mount} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -222,6 +223,7 @@ func (s *Server) build(context.Context) (err error) {
 		Done: func(w http.ResponseWriter, r *http.Request, flow string) error {
 			return s.provider.Continue(w, r, flow)
 		},
+		FrontChannel: func(ctx context.Context, sid string) ([]string, error) { return s.provider.FrontChannel(ctx, sid) },
 	})
 	if err != nil {
 		return err

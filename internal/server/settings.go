@@ -48,6 +48,8 @@ func fileClients(c *config.Config) []fileClient {
 			PrivilegesFormat: k.PrivilegesFormat, PrivilegesStrip: k.PrivilegesStrip,
 			Connectors: k.Connectors, DefaultConnector: k.DefaultConnector, Registration: k.Registration, RequireEmail: k.RequireEmail,
 			AllowActAs: k.AllowActAs, RequireACR: k.RequireACR,
+			BackChannelLogoutURI: k.BackChannelLogoutURI, BackChannelLogoutSession: k.BackChannelLogoutSession,
+			FrontChannelLogoutURI: k.FrontChannelLogoutURI, FrontChannelLogoutSession: k.FrontChannelLogoutSession,
 		}}
 		if s := k.Secret.Reveal(); s != "" {
 			f.secretHash = hashSecret(s)

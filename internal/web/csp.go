@@ -4,7 +4,9 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // header is one response header, its value ready to be shared between responses: a slice without room to grow.
@@ -63,10 +65,10 @@ func (res *response) setPolicy() {
 		if len(h["Content-Security-Policy"]) == 0 {
 			h["Content-Security-Policy"] = apiPolicy
 		}
-	case res.formTargets == "" && res.imageOrigins == "":
+	case res.formTargets == "" && res.imageOrigins == "" && res.frameOrigins == "":
 		h["Content-Security-Policy"] = pagePolicy
 	default:
-		h["Content-Security-Policy"] = []string{policyStart + res.imageOrigins + policyMiddle + res.formTargets}
+		h["Content-Security-Policy"] = []string{policyStart + res.imageOrigins + res.frames() + policyMiddle + res.formTargets}
 	}
 }
 
@@ -90,6 +92,39 @@ func ImageOrigin(w http.ResponseWriter, u string) {
 			}
 		}
 	}
+}
+
+// FrameOrigin allows frames of u's origin on this page: an application that hears of a sign-out in one.
+func FrameOrigin(w http.ResponseWriter, u string) {
+	if res := writerOf(w); res != nil {
+		if s := formSource(u); strings.HasPrefix(s, "http") {
+			res.frameOrigins += " " + s
+		}
+	}
+}
+
+// FramesFor is how long a browser that is to go on waits for frames once the page is there.
+const FramesFor = 2 * time.Second
+
+// LoadThenGo allows a page its frames and then leads to next without script, "" = it stays (Front-Channel Logout 1.0 §2).
+func LoadThenGo(w http.ResponseWriter, frames []string, next string) {
+	for _, u := range frames {
+		FrameOrigin(w, u)
+	}
+	if next != "" {
+		wait := time.Duration(0)
+		if len(frames) > 0 {
+			wait = FramesFor
+		}
+		w.Header().Set("Refresh", strconv.Itoa(int(wait/time.Second))+"; url="+next)
+	}
+}
+
+func (res *response) frames() string {
+	if res.frameOrigins == "" {
+		return ""
+	}
+	return "; frame-src" + res.frameOrigins
 }
 
 func formSource(u string) string {

@@ -37,6 +37,7 @@ type response struct {
 	muted  bool // ServeMux itself is answering: keep its status and Allow, drop its text
 	err    error
 
+	frameOrigins string // sources of frame-src, likewise
 	formTargets  string // further sources of form-action, each with a space before it
 	imageOrigins string // further sources of img-src, likewise
 	uiLocales    string

@@ -43,7 +43,8 @@ func newDemoWith(t *testing.T, tweak func(*config.Config), upstreams ...string) 
 	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*handler.Load()).ServeHTTP(w, r) }))
 	t.Cleanup(app.Close)
 	d := &demo{IDP: idp, app: strings.Replace(app.URL, "127.0.0.1", "localhost", 1)}
-	client := server.DemoClient{Name: "Sample application", BaseURL: d.app, RedirectURI: sampleapp.RedirectURL(d.app), PostLogoutRedirectURI: sampleapp.PostLogoutURL(d.app)}
+	client := server.DemoClient{Name: "Sample application", BaseURL: d.app, RedirectURI: sampleapp.RedirectURL(d.app), PostLogoutRedirectURI: sampleapp.PostLogoutURL(d.app),
+		BackChannelLogoutURI: sampleapp.BackChannelLogoutURL(d.app)}
 	if err := idp.Server.EnsureDemoClient(ctx, t.TempDir(), &client); err != nil {
 		t.Fatal(err)
 	}
