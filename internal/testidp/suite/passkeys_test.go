@@ -636,7 +636,7 @@ func TestStory_PasskeyOffer(t *testing.T) {
 	if tokens := rp.Finish(at, p.URL); tokens.Claims["acr"] != "phrh" {
 		t.Errorf("%v", tokens.Claims)
 	}
-	b.Get(idp.Issuer+"/login/offer-passkey").Want(200, "account-title") // by the back button
+	b.Get(idp.Issuer+"/login/offer-passkey").Want(200, "account-title")             // by the back button
 	signIn(idp.Browser(), idp.Issuer+"/login", bob, "1").Want(200, "account-title") // the password is worth what it was
 }
 
