@@ -47,7 +47,7 @@ func (s *Store) EraseUser(ctx context.Context, actor, id string) error {
 			if _, err := s.exec(ctx, closeDeletions, id); err != nil {
 				return err
 			}
-			for _, q := range []string{deleteCredentialsOf, deleteIdentitiesOf, deleteConsentsOf, deleteOneTimeOf, deletePendingOf, deleteAttemptsOf, eraseRequestsOf, deleteWarning, deletePhoneProof,
+			for _, q := range []string{deleteCredentialsOf, deleteIdentitiesOf, deleteConsentsOf, deleteOneTimeOf, deletePendingOf, deleteAttemptsOf, eraseRequestsOf, deleteWarning, deletePhoneProof, deleteWordsOf, deleteDeletion,
 				eraseAssignmentsOf, eraseAuthoritiesBy, eraseAuthoritiesTo} {
 				if _, err := s.exec(ctx, q, id); err != nil {
 					return err

@@ -64,6 +64,13 @@ func TestEveryLookupHasAnIndex(t *testing.T) {
 		"factorsOf": factorsOf, "factorKindsOf": factorKindsOf, "useTOTP": useTOTP, "noteFactor": noteFactor, "renameFactor": renameFactor, "deleteFactor": deleteFactor,
 		"deleteCodesOf": deleteCodesOf, "deleteFactorsOf": deleteFactorsOf, "deletePendingFor": deletePendingFor, "useRecoveryCode": useRecoveryCode,
 		"takePending": takePending, "passkey": passkey, "passkeysOf": passkeysOf, "usePasskey": usePasskey, "usePasskeyCount": usePasskeyCount,
+		"takePending":   takePending,
+		"deleteWordsOf": deleteWordsOf, "wordsOf": wordsOf + ")", "wordsFilled": wordsFilled, "kindsOf": kindsOf + ")", "connectorsOf": connectorsOf + ")",
+		"drivenAll": drivenAll, "drivenDisabled": drivenDisabled, "drivenNew": drivenNew, "drivenPhone": drivenPhone, "drivenType": drivenType, "drivenFactor": drivenFactor,
+		"drivenLink": drivenLink, "drivenHolder": drivenHolder, "deletionOf": deletionOf, "deletionsDue": deletionsDue, "deleteDeletion": deleteDeletion, "holdAccount": holdAccount,
+	}
+	for i, q := range searches {
+		queries[fmt.Sprint("search ", i)] = q
 	}
 	for _, p := range purges(s.Now(), s.conf) {
 		queries["purge "+p.table+" "+p.over] = p.query()

@@ -159,6 +159,9 @@ func (s *Store) CreateUser(ctx context.Context, u *User) error {
 			return err
 		}
 		fill(ctx, s, u, next)
+		if err := s.putWords(ctx, wordsOfUser(&next)); err != nil {
+			return err
+		}
 		return s.giveType(ctx, "system", next.ID, value)
 	})
 }
@@ -184,10 +187,10 @@ func (s *Store) UpdateUser(ctx context.Context, u *User) error {
 		}
 		next.Version++
 		fill(ctx, s, u, next)
-		return nil
+		return s.setWords(ctx, &next)
 	}
 	if u.ValidFrom.IsZero() && u.ValidUntil.IsZero() {
-		return update(ctx)
+		return s.Tx(ctx, update)
 	}
 	return s.Tx(ctx, func(ctx context.Context) error { return s.keepingAdmin(ctx, update) })
 }
