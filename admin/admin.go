@@ -81,7 +81,7 @@ func (a *Admin) Mount() {
 		a.mux.Page("POST /admin/privileges/{name}/"+what, web.Needs("privileges.edit"), a.confirmed("/admin/privileges/{name}", h))
 	}
 
-	a.mux.Page("GET /admin/users", web.Needs("users.view"), a.users)
+	a.mountPeople()
 	a.mux.Page("GET /admin/users/{id}", web.Needs("users.view"), a.user)
 	for what, h := range map[string]web.Handler{"give": a.give, "take": a.take, "type": a.setType} {
 		a.mux.Page("POST /admin/users/{id}/"+what, web.Needs("users.privileges"), a.confirmed("/admin/users/{id}", h))

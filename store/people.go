@@ -46,9 +46,9 @@ type Person struct {
 }
 
 const (
-	peopleChunk  = 500 // candidates that are looked at together
-	peopleChunks = 10  // and how many times at most before a list is short
-	mostDriven   = 100 // privileges whose holders are read one list each
+	peopleChunk = 500  // candidates that are looked at together, at most
+	mostLooked  = 1500 // and all in all, before a list is short
+	mostDriven  = 100  // privileges whose holders are read one list each
 )
 
 // place is where a list goes on. What it comes from is the program's own, and a place that somebody made up only leads to another page.
@@ -130,15 +130,17 @@ func (s *Store) People(ctx context.Context, q PeopleQuery, after string, n int) 
 			slices.SortStableFunc(f.tokens, func(a, b string) int { return len(b) - len(a) })
 		}
 	}
-	for range peopleChunks {
+	chunk := 2 * n // where many fit, few need to be looked at
+	for looked := 0; looked < mostLooked; chunk *= 2 {
 		size := min(n+1-len(list), peopleChunk)
 		if f.narrows() {
-			size = peopleChunk
+			size = min(chunk, peopleChunk)
 		}
 		some, err := f.candidates(ctx, size)
 		if err != nil {
 			return nil, "", err
 		}
+		looked += len(some)
 		fit, err := f.fitting(ctx, some)
 		if err != nil {
 			return nil, "", err

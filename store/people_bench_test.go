@@ -25,7 +25,7 @@ func fillPeople(b *testing.B, engine, address string, people int) {
 		with, series = fmt.Sprintf("WITH RECURSIVE c (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM c WHERE n < %d) ", people-1), "FROM c"
 	}
 	// Ids that do not come in the order of names.
-	id := `'u' || SUBSTR(CAST(1000000000 + (n * 7919) % 1000003 AS TEXT), 2) || CAST(n AS TEXT)`
+	id := `'u' || SUBSTR(CAST(1000000000 + (CAST(n AS BIGINT) * 7919) % 1000003 AS TEXT), 2) || CAST(n AS TEXT)`
 	db := behind(b, engine, address)
 	for _, q := range []string{
 		`INSERT INTO users (id, username, username_key, email, email_key, phone, given_name, family_name, locale, zoneinfo, profile, user_type, must_change_password,

@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/text/unicode/norm"
-
 	"github.com/latchkey-idp/latchkey/internal/privilege"
 )
 
@@ -253,21 +251,6 @@ const users = `SELECT ` + userColumns + ` FROM users WHERE id > ? AND deleted_at
 // Users returns up to n accounts with ids above after, in the order of ids; erased ones are left out.
 func (s *Store) Users(ctx context.Context, after string, n int) ([]User, error) {
 	return many[User](ctx, s, users, after, n)
-}
-
-const findUsers = `SELECT ` + userColumns + ` FROM users WHERE deleted_at IS NULL AND id > ? AND (id = ?
-  OR (email_key >= ? AND email_key < ?) OR (username_key >= ? AND username_key < ?) OR (phone >= ? AND phone < ?)) ORDER BY id LIMIT ?`
-
-// FindUsers returns up to n accounts with ids above after whose address, username or phone number begins with what, or whose id it is, in the order
-// of ids.
-func (s *Store) FindUsers(ctx context.Context, what, after string, n int) ([]User, error) {
-	what = strings.TrimSpace(what)
-	if what == "" {
-		return s.Users(ctx, after, n)
-	}
-	name := norm.NFC.String(strings.ToLower(norm.NFC.String(what)))
-	phone := strings.NewReplacer(" ", "", "-", "", "(", "", ")", "").Replace(what)
-	return many[User](ctx, s, findUsers, after, what, name, name+last, name, name+last, phone, phone+last, n)
 }
 
 // last sorts behind everything that begins alike.

@@ -257,21 +257,6 @@ func (p *RightsPage) PermissionsTable() Table {
 	return Table{p.Permissions, p.T("admin.rights_permissions"), p.T("admin.permission")}
 }
 
-// UsersPage is /admin/users. Its form: GET with q.
-type UsersPage struct {
-	Admin
-	Query  string
-	People []PersonLine
-	More   string
-}
-
-func (*UsersPage) file() string { return "admin_users.html" }
-
-// Search is the field of the list's form.
-func (p *UsersPage) Search() Input {
-	return Input{ID: "users-q", Name: "q", Type: "search", Value: p.Query, Label: p.T("admin.user_search"), Plain: true, Optional: true}
-}
-
 // HeldLine is a privilege that somebody holds, with why.
 type HeldLine struct {
 	PrivilegeName

@@ -67,6 +67,7 @@ var address = map[string]string{
 	"/admin/privileges/{name}/include":        "/admin/privileges/customer/include",
 	"/admin/rights":                           "/admin/rights",
 	"/admin/users":                            "/admin/users",
+	"/admin/users/export":                     "/admin/users/export",
 	"/admin/users/{id}":                       "/admin/users/x",
 	"/admin/users/{id}/give":                  "/admin/users/x/give",
 	"/admin/users/{id}/take":                  "/admin/users/x/take",
