@@ -238,6 +238,8 @@ func (l *Login) mountAddresses(mux *web.Mux) {
 		mux.Page("GET "+passwordPath, web.SignedIn, l.showPassword)
 		mux.Page("POST "+passwordPath, web.SignedIn, l.setPassword)
 		mux.Page("GET /.well-known/change-password", web.Public, l.changePassword)
+		mux.Page("GET "+resetPrefix+"{token}", web.Public, l.showReset) // guarded by the one-time link, which an administrator may hand over without any mail
+		mux.Page("POST "+resetPrefix+"{token}", web.Public, l.reset)
 	}
 	if l.codeKey == nil {
 		return
@@ -253,8 +255,6 @@ func (l *Login) mountAddresses(mux *web.Mux) {
 		mux.Page("GET "+forgotPath, web.Public, l.showForgot)
 		mux.Page("POST "+forgotPath, web.Public, l.forgot)
 		mux.Page("GET "+forgotSentPath, web.Public, l.forgotSent)
-		mux.Page("GET "+resetPrefix+"{token}", web.Public, l.showReset)
-		mux.Page("POST "+resetPrefix+"{token}", web.Public, l.reset)
 	}
 	if l.emailCode { // guarded by what waits in this browser
 		mux.Page("GET "+emailCodeStartPath, web.Public, l.showEmailCode)

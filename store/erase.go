@@ -29,7 +29,7 @@ const (
 // was erased.
 func (s *Store) EraseUser(ctx context.Context, actor, id string) error {
 	if actor == id {
-		return fmt.Errorf("store: erase oneself: %w", ErrForbidden)
+		return fmt.Errorf("store: erase oneself: %w", forbidden(privilege.ErrSelf))
 	}
 	return s.Tx(ctx, func(ctx context.Context) error {
 		return s.keepingAdmin(ctx, func(ctx context.Context) error {

@@ -47,7 +47,7 @@ type Person struct {
 
 const (
 	peopleChunk = 500  // candidates that are looked at together, at most
-	mostLooked  = 1500 // and all in all, before a list is short
+	mostLooked  = 1000 // and all in all, before a list is short
 	mostDriven  = 100  // privileges whose holders are read one list each
 )
 

@@ -27,6 +27,7 @@ func fillPeople(b *testing.B, engine, address string, people int) {
 	// Ids that do not come in the order of names.
 	id := `'u' || SUBSTR(CAST(1000000000 + (CAST(n AS BIGINT) * 7919) % 1000003 AS TEXT), 2) || CAST(n AS TEXT)`
 	db := behind(b, engine, address)
+	defer db.Close() // it is about to be renamed
 	for _, q := range []string{
 		`INSERT INTO users (id, username, username_key, email, email_key, phone, given_name, family_name, locale, zoneinfo, profile, user_type, must_change_password,
 			disabled_at, disabled_reason, last_login_at, created_at, updated_at, version) ` + with + `SELECT ` + id + `, '', '', 'a' || n || '@example.com', 'a' || n || '@example.com', '',

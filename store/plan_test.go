@@ -67,7 +67,7 @@ func TestEveryLookupHasAnIndex(t *testing.T) {
 		"takePending":   takePending,
 		"deleteWordsOf": deleteWordsOf, "wordsOf": wordsOf + ")", "wordsFilled": wordsFilled, "kindsOf": kindsOf + ")", "connectorsOf": connectorsOf + ")",
 		"drivenAll": drivenAll, "drivenDisabled": drivenDisabled, "drivenNew": drivenNew, "drivenPhone": drivenPhone, "drivenType": drivenType, "drivenFactor": drivenFactor,
-		"drivenLink": drivenLink, "drivenHolder": drivenHolder, "deletionOf": deletionOf, "deletionsDue": deletionsDue, "deleteDeletion": deleteDeletion, "holdAccount": holdAccount,
+		"drivenLink": drivenLink, "drivenHolder": drivenHolder, "deletionOf": deletionOf, "deletionsDue": deletionsDue, "deleteDeletion": deleteDeletion, "holdAccount": holdAccount, "sessionIsOf": sessionIsOf, "auditAbout": auditAbout,
 	}
 	for i, q := range searches {
 		queries[fmt.Sprint("search ", i)] = q

@@ -312,7 +312,7 @@ WHERE id = ? AND disabled_at IS NOT NULL AND deleted_at IS NULL`
 func (s *Store) DisableUser(ctx context.Context, actor, id, reason string) error {
 	return s.Tx(ctx, func(ctx context.Context) error {
 		if actor == id {
-			return fmt.Errorf("store: disable oneself: %w", ErrForbidden)
+			return fmt.Errorf("store: disable oneself: %w", forbidden(privilege.ErrSelf))
 		}
 		return s.keepingAdmin(ctx, func(ctx context.Context) error {
 			if err := s.mayManage(ctx, actor, id, privilege.EditUserStatus); err != nil {
@@ -324,6 +324,9 @@ func (s *Store) DisableUser(ctx context.Context, actor, id, reason string) error
 				return err
 			}
 			if _, err := s.exec(ctx, closeRequestsOf, now, actor, id); err != nil {
+				return err
+			}
+			if err := s.UseOneTimesOf(ctx, PurposeReset, id); err != nil { // it would be good again with the account
 				return err
 			}
 			if err := s.endAccess(ctx, id, "", "user disabled"); err != nil {
