@@ -19,6 +19,18 @@ import (
 func (a *Admin) mountPeople() {
 	a.mux.Page("GET /admin/users", web.Needs("users.view"), a.users)
 	a.mux.Page("POST /admin/users/export", web.Needs("users.export"), a.confirmed("/admin/users", a.exportUsers))
+	a.mux.Page("GET /admin/new-user", web.Needs("users.create"), a.newUser)
+	a.mux.Page("POST /admin/users", web.Needs("users.create"), a.confirmed("/admin/new-user", a.createUser))
+	a.mux.Page("GET /admin/users/{id}/account", web.Needs("users.view"), a.account)
+	for _, c := range []struct {
+		what, action string
+		do           web.Handler
+	}{
+		{"edit", "users.edit", a.editProfile}, {"disable", "users.status", a.disable}, {"enable", "users.status", a.enable}, {"link", "users.password", a.link}, {"erase", "users.delete", a.erase},
+		{"end-session", "users.end_sessions", a.endSession}, {"end-access", "users.end_sessions", a.endAccess}, {"revoke", "users.end_sessions", a.revoke},
+	} {
+		a.mux.Page("POST /admin/users/{id}/"+c.what, web.Needs(c.action), a.confirmed("/admin/users/{id}/account", c.do))
+	}
 }
 
 // filterOf reads what a list is narrowed by; values that no choice has are none.

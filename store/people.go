@@ -73,13 +73,13 @@ func placeOf(s string) (p place) {
 	return p
 }
 
-// Each search ends before its limit and goes on behind (key, id), so a list is stable while people are added.
+// Each search goes on behind (key, id), so a list is stable while people are added; that pair is also where its index is entered.
 var searches = []string{
-	`SELECT id AS k, id FROM users WHERE id = ? AND id = ? AND (id, id) > (?, ?) LIMIT ?`,
-	`SELECT email_key AS k, id FROM users WHERE email_key >= ? AND email_key < ? AND email_key <> '' AND (email_key, id) > (?, ?) ORDER BY email_key LIMIT ?`,
-	`SELECT username_key AS k, id FROM users WHERE username_key >= ? AND username_key < ? AND username_key <> '' AND (username_key, id) > (?, ?) ORDER BY username_key LIMIT ?`,
-	`SELECT phone AS k, id FROM users WHERE phone >= ? AND phone < ? AND phone <> '' AND (phone, id) > (?, ?) ORDER BY phone LIMIT ?`,
-	`SELECT word AS k, user_id AS id FROM user_words WHERE word >= ? AND word < ? AND (word, user_id) > (?, ?) ORDER BY word, user_id LIMIT ?`,
+	`SELECT id AS k, id FROM users WHERE (id, id) > (?, ?) AND id = ? LIMIT ?`,
+	`SELECT email_key AS k, id FROM users WHERE (email_key, id) > (?, ?) AND email_key < ? AND email_key <> '' ORDER BY email_key LIMIT ?`,
+	`SELECT username_key AS k, id FROM users WHERE (username_key, id) > (?, ?) AND username_key < ? AND username_key <> '' ORDER BY username_key LIMIT ?`,
+	`SELECT phone AS k, id FROM users WHERE (phone, id) > (?, ?) AND phone < ? AND phone <> '' ORDER BY phone LIMIT ?`,
+	`SELECT word AS k, user_id AS id FROM user_words WHERE (word, user_id) > (?, ?) AND word < ? ORDER BY word, user_id LIMIT ?`,
 }
 
 // The sources of searches.
@@ -174,10 +174,10 @@ func (f *finder) narrows() bool {
 // candidates are the next n that may fit, by the list that promises to be the shortest.
 func (f *finder) candidates(ctx context.Context, n int) (list []candidate, err error) {
 	if f.key != "" {
-		from, to := f.key, ""
+		from := f.key
 		switch f.at.Source {
 		case byID:
-			return many[candidate](ctx, f.s, searches[byID], f.q.Text, f.q.Text, f.at.Key, f.at.ID, n)
+			return many[candidate](ctx, f.s, searches[byID], f.at.Key, f.at.ID, f.q.Text, n)
 		case byPhone:
 			if from = f.phone; from == "" {
 				return nil, nil
@@ -188,10 +188,11 @@ func (f *finder) candidates(ctx context.Context, n int) (list []candidate, err e
 			}
 			from = f.tokens[0]
 		}
-		if to = from + last; f.at.Key != "" { // so that a page far behind costs what the first does
+		to := from + last
+		if f.at.Key != "" {
 			from = f.at.Key
 		}
-		return many[candidate](ctx, f.s, searches[f.at.Source], from, to, f.at.Key, f.at.ID, n)
+		return many[candidate](ctx, f.s, searches[f.at.Source], from, f.at.ID, to, n)
 	}
 	query, args := f.driver(n)
 	return many[candidate](ctx, f.s, query, args...)

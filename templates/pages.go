@@ -23,6 +23,7 @@ func pages() []Page {
 		&FactorPage{}, &RecoveryPage{}, &EnrolPage{}, &CodesPage{}, &SecurityPage{},
 		&SMSFactorPage{}, &FactorNumberPage{}, &FactorWaysPage{},
 		&PasskeyPage{}, &PasskeysPage{}, &PasskeyOfferPage{},
+		&PersonPage{}, &NewPersonPage{},
 	}
 }
 

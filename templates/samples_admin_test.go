@@ -54,7 +54,7 @@ func adminSamples(signedIn func() Base, when string) []sample {
 				{Name: "profile", State: "note", Text: b.Rich("preview.profile_same"), Who: &PersonLine{Name: "Grace"}},
 			},
 			Documents: []PreviewDocument{{"id_token", "{\n  \"sub\": \"ada\"\n}"}, {"access_token", "{}"}, {"userinfo", "{}"}, {"introspection", "{}"}}}}
-	return []sample{
+	return append(peopleSamples(admin, when), []sample{
 		{"admin", &AdminPage{admin("")}, ids("admin-title", "admin-users", "admin-requests", "admin-privileges", "admin-explain")},
 		{"admin_privileges", &PrivilegesPage{Admin: admin("privileges"), Query: "s", Edit: true, Total: 70, More: "/admin/privileges?after=staff&q=s",
 			List: []PrivilegeRow{{staff, "Works here.", "admin", []string{"user"}, 1}, {user, "", "built-in", nil, 0}}},
@@ -104,5 +104,5 @@ func adminSamples(signedIn func() Base, when string) []sample {
 		{"admin_preview_wrong", &PreviewPage{Admin: admin("explain"), Client: "nothing", FormErrors: FormErrors{Fields: map[string]string{"client": "admin.error_client"}}}, ids("preview-title", "error-summary", "preview-client-error")},
 		{"admin_preview_claims_wrong", &PreviewPage{Admin: admin("explain"), Pasted: &PastedClaims{Claims: "{\"sub\":\n</textarea>", Client: "crm"}, Connectors: []Choice{{"google", "Google", true}},
 			FormErrors: FormErrors{Fields: map[string]string{"claims": "preview.document_no_json"}, Args: map[string]any{"Line": "2", "Character": "1"}}}, ids("error-summary", "claims-text-error")},
-	}
+	}...)
 }
