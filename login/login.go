@@ -83,6 +83,8 @@ type Config struct {
 	Templates *templates.Set
 	// Passkeys are a way in and a second factor; nil = there are none, as with an issuer that has no host name. They need Seal and Open.
 	Passkeys *Passkeys
+	// Leaving is whether people may end their own accounts.
+	Leaving Leaving
 	// Factors is the policy of second factors. It needs Seal and Open where it lets people add one.
 	Factors FactorPolicy
 	Logger  *slog.Logger     // default: slog.Default
@@ -109,6 +111,7 @@ type Login struct {
 	domains               []string
 
 	factors   FactorPolicy
+	leaving   Leaving
 	passkeys  *Passkeys // nil = none
 	codeKey   []byte    // nil = no mail
 	phone     *Phone    // nil = no SMS
@@ -179,7 +182,7 @@ func New(c Config) (*Login, error) {
 	return &Login{
 		noPassword: c.NoPassword, emailCode: c.EmailCode, registration: c.Registration, domains: c.Domains,
 		store: c.Store, mux: c.Mux, sessions: c.Sessions, passwords: c.Passwords, limiter: c.Limiter, requests: c.Requests,
-		done: c.Done, factors: c.Factors, passkeys: c.Passkeys, codeKey: c.CodeKey, phone: c.Phone, templates: c.Templates, log: c.Logger, now: c.Now,
+		done: c.Done, factors: c.Factors, leaving: c.Leaving, passkeys: c.Passkeys, codeKey: c.CodeKey, phone: c.Phone, templates: c.Templates, log: c.Logger, now: c.Now,
 		issuer: strings.TrimSuffix(c.Issuer, "/"), upstreams: upstreams, seal: c.Seal, open: c.Open, observe: c.Observe, admin: c.Administers, mayActAs: c.MayActAs,
 	}, nil
 }
@@ -209,6 +212,7 @@ func (l *Login) Mount(mux *web.Mux) {
 	mux.Page("POST "+requestPath, web.SignedIn, l.request)
 	mux.Page("POST "+withdrawPath, web.SignedIn, l.withdraw)
 	l.mountActing(mux)
+	l.mountLeaving(mux)
 	l.mountAddresses(mux)
 
 	if l.templates != nil {

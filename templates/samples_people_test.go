@@ -20,7 +20,14 @@ func peopleSamples(admin func(current string) Admin, when string) []sample {
 	fresh := &NewPersonPage{Admin: admin("users"), Types: []Choice{{"100", "Google", false}}, Names: []string{"staff"}, Give: true, MayMail: true, MayLink: true, Mail: true}
 	freshWrong := *fresh
 	freshWrong.FormErrors = FormErrors{Fields: map[string]string{"email": "people.error_name_needed", "privileges": "admin.error_privileges", "type": "admin.error_type"}, Args: map[string]any{"Name": "nothing"}}
+	leave := &LeavePage{Base: admin("").Base, Action: "/account/delete", CancelURL: "/account", ExportURL: "/account/export", ConfirmText: "ada@example.com", Days: 14}
+	leaveWrong, left := *leave, *leave
+	leaveWrong.FormErrors = FormErrors{Form: "admin.error_last_admin", Fields: map[string]string{"confirm": "people.error_confirm"}}
+	left.Due = when
 	return []sample{
+		{"leave", leave, []string{"leave-title", "leave-form", "leave-confirm", "leave-go", "leave-cancel", "leave-export"}},
+		{"leave_wrong", &leaveWrong, []string{"error-summary", "leave-confirm-error"}},
+		{"leave_done", &left, []string{"leave-done-title", "leave-done", "leave-home"}},
 		{"admin_person", person, []string{"person-title", "person-rights", "person-new-link", "person-leaving", "person-about", "person-edit", "person-form", "person-given_name", "person-save", "person-status", "disable-form",
 			"person-reason", "person-disable", "person-link", "link-mail-form", "person-link-mail", "link-show-form", "person-link-show", "person-ways", "person-sessions", "person-apps", "person-end-access", "person-history",
 			"person-history-more", "erase-form", "person-confirm", "person-erase-go"}},

@@ -19,6 +19,8 @@ var address = map[string]string{
 	"/.well-known/oauth-authorization-server": "/.well-known/oauth-authorization-server",
 	"/.well-known/openid-configuration":       "/.well-known/openid-configuration",
 	"/account":                                "/account",
+	"/account/delete":                         "/account/delete",
+	"/account/export":                         "/account/export",
 	"/account/apps/remove":                    "/account/apps/remove",
 	"/account/connections":                    "/account/connections",
 	"/account/connections/{connector}/link":   "/account/connections/oidc/link",
