@@ -45,7 +45,10 @@ type Config struct {
 	PastToken func(ctx context.Context, token string) (*PastToken, error)
 	// ResetFactors takes a person's second factors, and tells them; its errors are the store's of that name.
 	ResetFactors func(ctx context.Context, actor, userID, reason string) error
-	Account      Account
+	// Account is what the pages about accounts ask of the sign-in pages.
+	Account Account
+	// Facts are what the program knows of itself, at that moment.
+	Facts func() Facts
 	// Label is what people call a connector.
 	Label  func(connector string) string
 	Logger *slog.Logger
@@ -64,7 +67,7 @@ type Admin struct {
 func New(c Config) (*Admin, error) {
 	if c.Store == nil || c.Mux == nil || c.Guard == nil || c.Desk == nil || c.Requests == nil || c.Confirmed == nil || c.Preview == nil || c.PreviewClaims == nil ||
 		c.Connectors == nil || c.PastToken == nil || c.Label == nil || c.ResetFactors == nil || c.Account.Edit == nil || c.Account.Link == nil || c.Account.Device == nil ||
-		c.Account.Mails == nil || c.Account.Passwords == nil || c.Logger == nil {
+		c.Facts == nil || c.Account.Mails == nil || c.Account.Passwords == nil || c.Logger == nil {
 		return nil, errors.New("admin: a field of Config is missing")
 	}
 	return &Admin{c: c, store: c.Store, mux: c.Mux, guard: c.Guard, desk: c.Desk}, nil
@@ -159,18 +162,6 @@ func (a *Admin) base(w http.ResponseWriter, r *http.Request, section string) (te
 var doneTexts = map[string]bool{"created": true, "changed": true, "deleted": true, "saved": true, "given": true, "taken": true, "type": true, "approved": true, "refused": true, "authority": true, "factors": true}
 
 var peopleDone = map[string]bool{"edited": true, "disabled": true, "enabled": true, "mailed": true, "ended": true, "erased": true, "added": true}
-
-// home is GET /admin. Whoever has no page there is told so.
-func (a *Admin) home(w http.ResponseWriter, r *http.Request) error {
-	p, err := a.base(w, r, "")
-	if err != nil {
-		return err
-	}
-	if len(p.Sections) == 0 {
-		return &web.Error{Status: http.StatusForbidden, Key: "error.not_permitted", Code: "not_permitted", RestartURL: "/account"}
-	}
-	return a.mux.Render(w, r, http.StatusOK, &templates.AdminPage{Admin: p})
-}
 
 // review is a change on its way: first shown, then made.
 type review struct {

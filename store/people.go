@@ -202,6 +202,7 @@ const (
 	drivenBy       = `SELECT '' AS k, id FROM users WHERE deleted_at IS NULL AND id > ?`
 	drivenAll      = drivenBy + ` ORDER BY id LIMIT ?`
 	drivenDisabled = drivenBy + ` AND disabled_at IS NOT NULL ORDER BY id LIMIT ?`
+	drivenWaiting  = drivenBy + ` AND disabled_at IS NOT NULL AND disabled_reason = 'awaiting approval' ORDER BY id LIMIT ?`
 	drivenNew      = drivenBy + ` AND last_login_at IS NULL ORDER BY id LIMIT ?`
 	drivenPhone    = drivenBy + ` AND phone <> '' ORDER BY id LIMIT ?`
 	drivenType     = drivenBy + ` AND user_type = ? ORDER BY id LIMIT ?`
@@ -215,7 +216,9 @@ func (f *finder) driver(n int) (query string, args []any) {
 	switch {
 	case f.q.Factor == FactorYes:
 		return drivenFactor, []any{after, n}
-	case f.q.State == StateWaiting || f.q.State == StateDisabled:
+	case f.q.State == StateWaiting:
+		return drivenWaiting, []any{after, n}
+	case f.q.State == StateDisabled:
 		return drivenDisabled, []any{after, n}
 	case f.q.Way != "" && f.q.Way != CredPassword && f.q.Way != WayPhone:
 		return drivenLink, []any{f.q.Way, after, n}

@@ -25,11 +25,6 @@ func (p *Admin) SectionLead(s AdminSection) string { return p.T("admin.lead_" + 
 // DoneText is Done in the page's language.
 func (p *Admin) DoneText() string { return p.T(p.Done) }
 
-// AdminPage is /admin: what there is to do.
-type AdminPage struct{ Admin }
-
-func (*AdminPage) file() string { return "admin.html" }
-
 // PrivilegeName is a privilege as pages show it.
 type PrivilegeName struct{ Name, Label string }
 

@@ -78,3 +78,34 @@ func (p *PeopleFilter) Fields() (out []Pair) {
 	}
 	return out
 }
+
+// AdminPage is /admin: what there is to do, what waits, and whether the service is set up well.
+type AdminPage struct {
+	Admin
+	Attention []Fact // what there is to look after
+	Hardening []Fact
+}
+
+func (*AdminPage) file() string { return "admin.html" }
+
+// Fact is something that was measured. State is good, note, warn or bad.
+type Fact struct {
+	Key, State, Text, URL string
+}
+
+// Attend adds something to look after; url is where, "" = nowhere here.
+func (p *AdminPage) Attend(key, state, url string, args ...any) {
+	p.Attention = append(p.Attention, Fact{key, state, p.T("attend."+key, args...), url})
+}
+
+// Harden adds a line of the list that turns green.
+func (p *AdminPage) Harden(key string, done bool) {
+	f := Fact{Key: key, State: "good", Text: p.T("harden." + key)}
+	if !done {
+		f.State, f.Text = "warn", p.T("harden."+key+"_not")
+	}
+	p.Hardening = append(p.Hardening, f)
+}
+
+// Done says whether a line of the list is green.
+func (f Fact) Done() bool { return f.State == "good" }

@@ -55,7 +55,8 @@ func adminSamples(signedIn func() Base, when string) []sample {
 			},
 			Documents: []PreviewDocument{{"id_token", "{\n  \"sub\": \"ada\"\n}"}, {"access_token", "{}"}, {"userinfo", "{}"}, {"introspection", "{}"}}}}
 	return append(peopleSamples(admin, when), []sample{
-		{"admin", &AdminPage{admin("")}, ids("admin-title", "admin-users", "admin-requests", "admin-privileges", "admin-explain")},
+		{"admin_quiet", &AdminPage{Admin: admin("")}, ids("admin-title")},
+		{"admin", attended(admin("")), ids("admin-attention", "attend-0-waiting", "admin-hardening", "harden-https", "harden-mail", "admin-title", "admin-users", "admin-requests", "admin-privileges", "admin-explain")},
 		{"admin_privileges", &PrivilegesPage{Admin: admin("privileges"), Query: "s", Edit: true, Total: 70, More: "/admin/privileges?after=staff&q=s",
 			List: []PrivilegeRow{{staff, "Works here.", "admin", []string{"user"}, 1}, {user, "", "built-in", nil, 0}}},
 			ids("privileges-title", "privileges-search", "privileges-q", "privileges-list", "privileges-more", "privilege-new", "privileges-rights")},

@@ -38,3 +38,12 @@ func peopleSamples(admin func(current string) Admin, when string) []sample {
 		{"admin_person_new_wrong", &freshWrong, []string{"error-summary", "person-email-error", "person-privileges-error", "person-type-error"}},
 	}
 }
+
+func attended(a Admin) *AdminPage {
+	p := &AdminPage{Admin: a}
+	p.Attend("waiting", "warn", "/admin/users?state=waiting", "Count", 3)
+	p.Attend("failed", "bad", "", "Count", 1)
+	p.Harden("https", true)
+	p.Harden("mail", false)
+	return p
+}

@@ -23,6 +23,7 @@ func (s *Server) openAdmin(context.Context) (err error) {
 			_, err := login.ResetFactors(ctx, s.store, s.mailTexts(), actor, userID, reason)
 			return err
 		},
+		Facts: s.facts,
 		Account: admin.Account{
 			Edit: func(ctx context.Context, actor, userID string, version int64, p store.PersonEdit) error {
 				return login.EditPerson(ctx, s.store, s.mailTexts(), actor, userID, version, p)
@@ -40,6 +41,13 @@ func (s *Server) openAdmin(context.Context) (err error) {
 		Connectors: s.connectorIDs, PastToken: s.pastToken,
 	})
 	return err
+}
+
+// facts are what administrators are shown of how the service is set up.
+func (s *Server) facts() admin.Facts {
+	c := s.config()
+	return admin.Facts{HTTPS: strings.HasPrefix(c.Issuer, "https://"), Production: c.Environment == config.Production, Mail: c.Mail.On(),
+		SMS: c.Login.Phone.Enabled, Down: s.login.Down()}
 }
 
 // config is the configuration in force.

@@ -13,6 +13,7 @@ INSERT INTO counters (name, n) VALUES ('words', 0);
 
 CREATE INDEX users_of_type ON users (user_type, id) WHERE deleted_at IS NULL;
 CREATE INDEX users_disabled ON users (id) WHERE disabled_at IS NOT NULL AND deleted_at IS NULL;
+CREATE INDEX users_waiting ON users (id) WHERE disabled_at IS NOT NULL AND deleted_at IS NULL AND disabled_reason = 'awaiting approval';
 CREATE INDEX users_new ON users (id) WHERE last_login_at IS NULL AND deleted_at IS NULL;
 CREATE INDEX users_with_phone ON users (id) WHERE phone <> '' AND deleted_at IS NULL;
 CREATE INDEX credentials_factor ON credentials (user_id) WHERE kind NOT IN ('password', 'recovery');
@@ -34,6 +35,7 @@ DROP INDEX identities_people;
 DROP INDEX credentials_factor;
 DROP INDEX users_with_phone;
 DROP INDEX users_new;
+DROP INDEX users_waiting;
 DROP INDEX users_disabled;
 DROP INDEX users_of_type;
 DELETE FROM counters WHERE name = 'words';

@@ -112,3 +112,43 @@ func TestSec_A17_NamesOfPeople(t *testing.T) {
 		}
 	}
 }
+
+// TestStory_AdminHome: the first page of administration has what waits, to whom it matters, and the list turns green with what was done.
+func TestStory_AdminHome(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	idp := testidp.Start(t, testidp.Options{Config: helped})
+	boss := idp.User(testidp.Person{Privileges: []string{"admin"}})
+	b, d := desk(idp, boss), desk(idp, idp.User(testidp.Person{Privileges: []string{"maker"}}))
+	page := b.Get(idp.Issuer+"/admin").Want(200, "admin-hardening")
+	for id, want := range map[string]string{"harden-https": "good", "harden-mail": "warn", "harden-production": "warn", "harden-admins": "warn"} {
+		if got := page.Attr(id, "data-state"); got != want {
+			t.Errorf("%s is %q, want %q", id, got, want)
+		}
+	}
+	if page.Has("admin-attention") {
+		t.Errorf("nothing waits, but: %s", page.Text("admin-attention"))
+	}
+	idp.User(testidp.Person{Privileges: []string{"admin"}})
+	waits := store.User{GivenName: "Wanda", DisabledAt: store.At(idp.Now()), DisabledReason: store.DisabledWaiting}
+	failed := store.Message{Kind: store.KindMail, Recipient: "x@example.com", FailedAt: store.At(idp.Now()), ExpiresAt: store.At(idp.Now())}
+	nobody := store.Message{Kind: store.KindMail, FailedAt: store.At(idp.Now()), ExpiresAt: store.At(idp.Now())}
+	for _, err := range []error{idp.Store.CreateUser(ctx, &waits), idp.Store.Enqueue(ctx, &failed), idp.Store.Enqueue(ctx, &nobody)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	page = b.Get(idp.Issuer+"/admin").Want(200, "admin-attention")
+	text := page.Text("admin-attention")
+	if !strings.Contains(text, "1 account waits") || !strings.Contains(text, "1 message could not be sent") || page.Attr("harden-admins", "data-state") != "good" {
+		t.Errorf("what waits: %s, %s", text, page.Attr("harden-admins", "data-state"))
+	}
+	if p := d.Get(idp.Issuer+"/admin").Want(200, "admin-title"); p.Has("admin-attention") || p.Has("admin-hardening") {
+		t.Error("whoever may only make accounts hears of the service")
+	}
+	page = b.Get(idp.Issuer+"/admin/users/"+waits.ID+"/account").Want(200, "enable-form")
+	b.Submit(page, "person-enable", nil).Want(200, "admin-done")
+	if u, err := idp.Store.User(ctx, waits.ID); err != nil || !u.Active(idp.Now()) {
+		t.Errorf("let in: %+v, %v", u, err)
+	}
+}
