@@ -2,7 +2,10 @@ package admin
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -200,12 +203,33 @@ func (a *Admin) fillHistory(r *http.Request, p *templates.PersonPage, when func(
 		if name := words.Names[e.Actor]; name != "" && explain.IsPerson(e.Actor) {
 			line.Who = name
 		}
-		if e.Diff != "{}" {
-			line.Detail = e.Diff
-		}
+		line.Detail = detailText(e.Diff)
 		p.History = append(p.History, line)
 	}
 	return nil
+}
+
+// detailText is what an entry says beside its action, in one line: "fields: email, username". What was not set is left out.
+func detailText(diff string) string {
+	var m map[string]any
+	if err := json.Unmarshal([]byte(diff), &m); err != nil {
+		return diff
+	}
+	var parts []string
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		text := fmt.Sprint(m[key])
+		if list, ok := m[key].([]any); ok {
+			var some []string
+			for _, v := range list {
+				some = append(some, fmt.Sprint(v))
+			}
+			text = strings.Join(some, ", ")
+		}
+		if text != "" && text != "<nil>" && !strings.HasPrefix(text, "0001-01-01T") {
+			parts = append(parts, strings.ReplaceAll(key, "_", " ")+": "+text)
+		}
+	}
+	return strings.Join(parts, " · ")
 }
 
 // actionText is an action of the audit log as people read it: "user: reset factors".

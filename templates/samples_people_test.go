@@ -9,7 +9,7 @@ func peopleSamples(admin func(current string) Admin, when string) []sample {
 		Identities: []IdentityLine{{Provider: "Google", Subject: "1", Issuer: "https://accounts.google.com", Email: "ada@example.com", Trust: "verified", Evidence: []string{"password"}, Since: when, LastUsed: when, Quarantined: true}},
 		Sessions:   []SessionLine{{ID: "s1", Device: "Firefox on Linux", IP: "192.0.2.1", Since: when, LastSeen: when}},
 		Apps:       []AppLine{{ClientID: "crm", Name: "Ledger", Since: when, Scopes: []string{"openid"}}},
-		History:    []HistoryLine{{when, "Grace Hopper", "user.edit", `{"fields":["email"]}`}, {when, "cli", "user.create", ""}}, MoreHistory: "/admin/users/ada/account?before=3#person-history",
+		History:    []HistoryLine{{when, "Grace Hopper", "user.edit", "fields: email"}, {when, "cli", "user.create", ""}}, MoreHistory: "/admin/users/ada/account?before=3#person-history",
 		NewLink: "https://login.example.com/login/reset/x", NewLinkUntil: when, Leaving: when,
 	}
 	wrong := *person
