@@ -60,8 +60,7 @@ func (s *Store) mayLeave(ctx context.Context, userID string) error {
 	if err != nil || n == 0 {
 		return err
 	}
-	now := At(s.now(ctx))
-	left, _, err := value[int64](ctx, s, adminCount+` AND u.id <> ?`, now, now, now, now, userID)
+	left, err := s.adminsBut(ctx, userID)
 	if err == nil && left == 0 {
 		err = fmt.Errorf("store: %w", ErrLastAdmin)
 	}

@@ -97,7 +97,13 @@ func (s *Store) EditPerson(ctx context.Context, actor, userID string, version in
 		if len(fields) == 0 {
 			return nil
 		}
-		if err := s.UpdateUser(ctx, u); err != nil {
+		update := func(ctx context.Context) error { return s.UpdateUser(ctx, u) }
+		if key != before.EmailKey && !before.EmailVerifiedAt.IsZero() { // a proven address may be the last administrator's way in
+			err = s.keepingAdmin(ctx, update)
+		} else {
+			err = update(ctx)
+		}
+		if err != nil {
 			return err
 		}
 		return s.Audit(ctx, actor, "user.edit", "user:"+userID, map[string]any{"fields": fields})
