@@ -112,9 +112,9 @@ func (a *Admin) users(w http.ResponseWriter, r *http.Request) error {
 
 // ways are those that a list can be narrowed by.
 func (a *Admin) ways(b *templates.Base) []templates.Choice {
-	out := []templates.Choice{{Value: store.CredPassword, Label: b.T("people.way_password")}, {Value: store.WayPhone, Label: b.T("people.way_phone")}}
+	out := []templates.Choice{{Value: store.CredPassword, Label: b.T("people.way_password")}, {Value: store.WayPasskey, Label: b.T("people.way_passkey")}, {Value: store.WayPhone, Label: b.T("people.way_phone")}}
 	for _, id := range a.c.Connectors() {
-		if id != store.CredPassword && id != store.WayPhone {
+		if id != store.CredPassword && id != store.WayPasskey && id != store.WayPhone {
 			out = append(out, templates.Choice{Value: id, Label: a.c.Label(id)})
 		}
 	}
@@ -147,7 +147,7 @@ func (a *Admin) detail(b *templates.Base, zone *time.Location, before string, p 
 
 func (a *Admin) wayText(b *templates.Base, way string) string {
 	switch way {
-	case store.CredPassword, store.WayPhone:
+	case store.CredPassword, store.WayPasskey, store.WayPhone:
 		return b.T("people.way_" + way)
 	}
 	return a.c.Label(way)

@@ -32,7 +32,7 @@ type PeopleQuery struct {
 	Text      string // an id, or what an e-mail address, username, phone number or a word of the name begins with; several words must all fit
 	Privilege string // held now, through others too
 	Type      string // the value of a user type
-	Way       string // CredPassword, WayPhone, or a connector's id: they could sign in so
+	Way       string // CredPassword, WayPasskey, WayPhone, or a connector's id: they could sign in so
 	State     string
 	Factor    string // whether they have a second factor
 }
@@ -41,7 +41,7 @@ type PeopleQuery struct {
 type Person struct {
 	User
 	Given  []string // privileges in force that they were given; nodes of user types among them
-	Ways   []string // CredPassword, WayPhone and connectors, sorted
+	Ways   []string // CredPassword, WayPasskey, WayPhone and connectors, sorted
 	Factor bool
 }
 
@@ -214,7 +214,7 @@ const (
 func (f *finder) driver(n int) (query string, args []any) {
 	after := f.at.ID
 	switch {
-	case f.q.Factor == FactorYes:
+	case f.q.Factor == FactorYes || f.q.Way == WayPasskey:
 		return drivenFactor, []any{after, n}
 	case f.q.State == StateWaiting:
 		return drivenWaiting, []any{after, n}
@@ -396,6 +396,8 @@ func (s *Store) fillWays(ctx context.Context, list []*Person) error {
 		}
 		for _, r := range rows {
 			switch p := by[r.UserID]; {
+			case query == kindsOf && r.Way == CredPasskey: // it is both
+				p.Factor, p.Ways = true, append(p.Ways, WayPasskey)
 			case query == kindsOf && r.Way != CredPassword:
 				p.Factor = true
 			default:

@@ -64,7 +64,7 @@ func TestEveryLookupHasAnIndex(t *testing.T) {
 		"factorsOf": factorsOf, "factorKindsOf": factorKindsOf, "useTOTP": useTOTP, "noteFactor": noteFactor, "renameFactor": renameFactor, "deleteFactor": deleteFactor,
 		"deleteCodesOf": deleteCodesOf, "deleteFactorsOf": deleteFactorsOf, "deletePendingFor": deletePendingFor, "useRecoveryCode": useRecoveryCode,
 		"takePending": takePending, "passkey": passkey, "passkeysOf": passkeysOf, "usePasskey": usePasskey, "usePasskeyCount": usePasskeyCount,
-		"takePending":   takePending,
+
 		"deleteWordsOf": deleteWordsOf, "wordsOf": wordsOf + ")", "wordsFilled": wordsFilled, "kindsOf": kindsOf + ")", "connectorsOf": connectorsOf + ")",
 		"drivenAll": drivenAll, "drivenDisabled": drivenDisabled, "drivenNew": drivenNew, "drivenWaiting": drivenWaiting, "drivenPhone": drivenPhone, "drivenType": drivenType, "drivenFactor": drivenFactor,
 		"drivenLink": drivenLink, "drivenHolder": drivenHolder, "deletionOf": deletionOf, "deletionsDue": deletionsDue, "deleteDeletion": deleteDeletion, "holdAccount": holdAccount, "countLeaving": countLeaving, "countFailed": countFailed, "countLate": countLate, "countUndeliver": countUndeliver, "countWaiting": countWaiting, "sessionIsOf": sessionIsOf, "auditAbout": auditAbout,
