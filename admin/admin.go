@@ -45,6 +45,10 @@ type Config struct {
 	PastToken func(ctx context.Context, token string) (*PastToken, error)
 	// ResetFactors takes a person's second factors, and tells them; its errors are the store's of that name.
 	ResetFactors func(ctx context.Context, actor, userID, reason string) error
+	// Account is what the pages about accounts ask of the sign-in pages.
+	Account Account
+	// Facts are what the program knows of itself, at that moment.
+	Facts func() Facts
 	// Label is what people call a connector.
 	Label  func(connector string) string
 	Logger *slog.Logger
@@ -62,7 +66,8 @@ type Admin struct {
 // New checks the configuration.
 func New(c Config) (*Admin, error) {
 	if c.Store == nil || c.Mux == nil || c.Guard == nil || c.Desk == nil || c.Requests == nil || c.Confirmed == nil || c.Preview == nil || c.PreviewClaims == nil ||
-		c.Connectors == nil || c.PastToken == nil || c.Label == nil || c.ResetFactors == nil || c.Logger == nil {
+		c.Connectors == nil || c.PastToken == nil || c.Label == nil || c.ResetFactors == nil || c.Account.Edit == nil || c.Account.Link == nil || c.Account.Device == nil ||
+		c.Facts == nil || c.Account.Mails == nil || c.Account.Passwords == nil || c.Logger == nil {
 		return nil, errors.New("admin: a field of Config is missing")
 	}
 	return &Admin{c: c, store: c.Store, mux: c.Mux, guard: c.Guard, desk: c.Desk}, nil
@@ -81,7 +86,7 @@ func (a *Admin) Mount() {
 		a.mux.Page("POST /admin/privileges/{name}/"+what, web.Needs("privileges.edit"), a.confirmed("/admin/privileges/{name}", h))
 	}
 
-	a.mux.Page("GET /admin/users", web.Needs("users.view"), a.users)
+	a.mountPeople()
 	a.mux.Page("GET /admin/users/{id}", web.Needs("users.view"), a.user)
 	for what, h := range map[string]web.Handler{"give": a.give, "take": a.take, "type": a.setType} {
 		a.mux.Page("POST /admin/users/{id}/"+what, web.Needs("users.privileges"), a.confirmed("/admin/users/{id}", h))
@@ -144,8 +149,11 @@ func (a *Admin) base(w http.ResponseWriter, r *http.Request, section string) (te
 			p.Sections = append(p.Sections, templates.AdminSection{Key: s.key, URL: s.url, Current: s.key == section, Waiting: waiting})
 		}
 	}
-	if done := r.URL.Query().Get("done"); doneTexts[done] {
+	switch done := r.URL.Query().Get("done"); {
+	case doneTexts[done]:
 		p.Done = "admin.done_" + done
+	case peopleDone[done]:
+		p.Done = "people.done_" + done
 	}
 	return p, nil
 }
@@ -153,17 +161,7 @@ func (a *Admin) base(w http.ResponseWriter, r *http.Request, section string) (te
 // doneTexts are what a page may say of what was done before it.
 var doneTexts = map[string]bool{"created": true, "changed": true, "deleted": true, "saved": true, "given": true, "taken": true, "type": true, "approved": true, "refused": true, "authority": true, "factors": true}
 
-// home is GET /admin. Whoever has no page there is told so.
-func (a *Admin) home(w http.ResponseWriter, r *http.Request) error {
-	p, err := a.base(w, r, "")
-	if err != nil {
-		return err
-	}
-	if len(p.Sections) == 0 {
-		return &web.Error{Status: http.StatusForbidden, Key: "error.not_permitted", Code: "not_permitted", RestartURL: "/account"}
-	}
-	return a.mux.Render(w, r, http.StatusOK, &templates.AdminPage{Admin: p})
-}
+var peopleDone = map[string]bool{"edited": true, "disabled": true, "enabled": true, "mailed": true, "ended": true, "erased": true, "added": true}
 
 // review is a change on its way: first shown, then made.
 type review struct {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -15,65 +14,6 @@ import (
 	"github.com/latchkey-idp/latchkey/store"
 	"github.com/latchkey-idp/latchkey/templates"
 )
-
-// users is GET /admin/users.
-func (a *Admin) users(w http.ResponseWriter, r *http.Request) error {
-	base, err := a.base(w, r, "users")
-	if err != nil {
-		return err
-	}
-	p := &templates.UsersPage{Admin: base, Query: query(r, "q")}
-	list, err := a.store.FindUsers(r.Context(), p.Query, query(r, "after"), pageSize+1)
-	if err != nil {
-		return err
-	}
-	if len(list) > pageSize {
-		list = list[:pageSize]
-		p.More = "/admin/users?" + url.Values{"q": {p.Query}, "after": {list[pageSize-1].ID}}.Encode()
-	}
-	m, err := a.store.Model(r.Context())
-	if err != nil {
-		return err
-	}
-	ids := make([]string, len(list))
-	for i := range list {
-		ids[i] = list[i].ID
-	}
-	given, err := a.store.GivenTo(r.Context(), ids)
-	if err != nil {
-		return err
-	}
-	labels, err := a.store.LabelsIn(r.Context(), base.Lang)
-	if err != nil {
-		return err
-	}
-	for i := range list {
-		line := a.personLine(&base.Base, m, &list[i])
-		line.Marks = labelled(labels, given[line.ID])
-		p.People = append(p.People, line)
-	}
-	return a.mux.Render(w, r, http.StatusOK, p)
-}
-
-// personLine is somebody in a list: name, what they sign in by, type and state.
-func (a *Admin) personLine(b *templates.Base, m *store.Model, u *store.User) templates.PersonLine {
-	line := templates.PersonLine{ID: u.ID, Name: nameOf(u)}
-	for _, s := range []string{u.Email, u.Username, u.Phone} {
-		if s != "" && s != line.Name {
-			line.Second = s
-			break
-		}
-	}
-	var detail []string
-	if t := m.Type(u.UserType); t != nil {
-		detail = append(detail, t.In(b.Lang))
-	}
-	if !u.Active(a.store.Clock()) {
-		detail = append(detail, b.T("admin.inactive"))
-	}
-	line.Detail = strings.Join(detail, " · ")
-	return line
-}
 
 // user is GET /admin/users/{id}.
 func (a *Admin) user(w http.ResponseWriter, r *http.Request) error {

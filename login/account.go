@@ -68,6 +68,10 @@ func (l *Login) account(w http.ResponseWriter, r *http.Request) error {
 	if l.passkeys != nil {
 		page.PasskeysURL = passkeysPath
 	}
+	page.ExportURL = exportPath
+	if l.leaving.Allowed {
+		page.LeaveURL = leavePath
+	}
 	if len(l.upstreams) > 0 {
 		page.ConnectionsURL = connectionsPath
 	}

@@ -115,7 +115,7 @@ func (l *Login) mailReset(ctx context.Context, u *store.User, p *pending, lang s
 	if err != nil {
 		return err
 	}
-	data, err := json.Marshal(reset{u.Email})
+	data, err := json.Marshal(reset{Email: u.Email})
 	if err != nil {
 		return err
 	}
@@ -142,9 +142,11 @@ func (l *Login) hasPassword(ctx context.Context, u *store.User) (bool, error) {
 	return err == nil, err
 }
 
-// reset is store.OneTime.Data of a link to set a password: the address it went to.
+// reset is store.OneTime.Data of a link to set a password: the address it went to, or the person's when it was handed over instead, which proves nothing
+// about the address.
 type reset struct {
 	Email string `json:"email"`
+	Shown bool   `json:"shown,omitempty"`
 }
 
 func resetPath(token string, p *pending) string { return pathWith(resetPrefix+token, p, nil) }
@@ -156,7 +158,7 @@ func (l *Login) resetLink(ctx context.Context, u *store.User, p *pending) (strin
 		return "", err
 	}
 	token, now := newSecret(), l.now()
-	data, err := json.Marshal(reset{u.Email})
+	data, err := json.Marshal(reset{Email: u.Email})
 	if err != nil {
 		return "", err
 	}
@@ -177,24 +179,31 @@ func (l *Login) forgotSent(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// resetting finds whose password a link sets. The address must still be the one that the link went to.
-func (l *Login) resetting(ctx context.Context, hash string) (*store.User, error) {
+// resetting finds whose password a link sets, and whether it was handed over. The address must still be the one that the link went to.
+func (l *Login) resetting(ctx context.Context, hash string) (u *store.User, shown bool, err error) {
 	link, err := l.store.OneTime(ctx, store.PurposeReset, hash)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	var data reset
 	if err := json.Unmarshal([]byte(link.Data), &data); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	u, err := l.store.User(ctx, link.UserID)
-	if err != nil {
-		return nil, err
+	if u, err = l.store.User(ctx, link.UserID); err != nil {
+		return nil, false, err
 	}
-	if !u.Active(l.now()) || u.Email == "" || !sameAddress(u.Email, data.Email) {
-		return nil, store.ErrUsed
+	if !u.Active(l.now()) || u.Email != data.Email && !sameAddress(u.Email, data.Email) || u.Email == "" && !data.Shown {
+		return nil, false, store.ErrUsed
 	}
-	return u, nil
+	return u, data.Shown, nil
+}
+
+// linkRestart is where whoever has a link that is over begins again.
+func (l *Login) linkRestart() string {
+	if l.forgets() {
+		return forgotPath
+	}
+	return signInPath
 }
 
 // flowIfMine is the flow a link from a mail came out of, if this is the browser it belongs to: in any other the link is as good without it.
@@ -214,9 +223,9 @@ func (l *Login) resetPage(w http.ResponseWriter, r *http.Request, u *store.User,
 // showReset is GET /login/reset/{token}: the form, while the link is alive. It consumes nothing, so the programs that look at mail do no harm, and it
 // loads nothing from elsewhere, which would learn the address.
 func (l *Login) showReset(w http.ResponseWriter, r *http.Request) error {
-	u, err := l.resetting(r.Context(), hashOf(r.PathValue("token")))
+	u, _, err := l.resetting(r.Context(), hashOf(r.PathValue("token")))
 	if err != nil {
-		return linkError(err, forgotPath)
+		return linkError(err, l.linkRestart())
 	}
 	return l.mux.Render(w, r, http.StatusOK, l.resetPage(w, r, u, l.flowIfMine(r)))
 }
@@ -225,9 +234,9 @@ func (l *Login) showReset(w http.ResponseWriter, r *http.Request) error {
 // and whatever else their account asks for (R69), and the flow goes on from there.
 func (l *Login) reset(w http.ResponseWriter, r *http.Request) error {
 	ctx, hash := r.Context(), hashOf(r.PathValue("token"))
-	u, err := l.resetting(ctx, hash)
+	u, shown, err := l.resetting(ctx, hash)
 	if err != nil {
-		return linkError(err, forgotPath)
+		return linkError(err, l.linkRestart())
 	}
 	p := l.flowIfMine(r)
 	wrong := func(key string, args map[string]any) error {
@@ -254,16 +263,21 @@ func (l *Login) reset(w http.ResponseWriter, r *http.Request) error {
 		if err := l.store.UseOneTime(ctx, store.PurposeReset, hash); err != nil {
 			return err
 		}
-		if err := l.store.RecoverAccount(ctx, u.ID, u.Email, phc); err != nil {
+		if shown { // whoever handed it over knows it too; it is no proof of the mailbox
+			err = l.store.SetPassword(ctx, u.ID, u.ID, phc, false, "")
+		} else {
+			err = l.store.RecoverAccount(ctx, u.ID, u.Email, phc)
+		}
+		if err != nil {
 			return err
 		}
 		return l.passwordChanged(ctx, u, lang, "reset")
 	})
 	switch {
 	case errors.Is(err, store.ErrConflict):
-		return linkError(store.ErrUsed, forgotPath)
+		return linkError(store.ErrUsed, l.linkRestart())
 	case err != nil:
-		return linkError(err, forgotPath)
+		return linkError(err, l.linkRestart())
 	}
 	// Whoever was slowed down by somebody's guesses, or their own, may sign in now (R26).
 	if err := l.limiter.Succeeded(ctx, throttle.Attempt{Account: u.ID, IP: web.ClientIP(ctx)}); err != nil {

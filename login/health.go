@@ -38,6 +38,16 @@ func (h *health) isDown(name string, now time.Time) bool {
 	return ok && now.Sub(at) < downFor
 }
 
+// Down are the upstreams that did not answer a moment ago, by what people call them.
+func (l *Login) Down() (names []string) {
+	for _, up := range l.upstreams {
+		if l.health.isDown(up.Name(), l.now()) {
+			names = append(names, up.Label)
+		}
+	}
+	return names
+}
+
 // saw notes an exchange with up for buttons and metrics.
 func (l *Login) saw(up *Upstream, err error) {
 	l.health.saw(up.Name(), err, l.now())

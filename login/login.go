@@ -85,6 +85,8 @@ type Config struct {
 	Templates *templates.Set
 	// Passkeys are a way in and a second factor; nil = there are none, as with an issuer that has no host name. They need Seal and Open.
 	Passkeys *Passkeys
+	// Leaving is whether people may end their own accounts.
+	Leaving Leaving
 	// Factors is the policy of second factors. It needs Seal and Open where it lets people add one.
 	Factors FactorPolicy
 	Logger  *slog.Logger     // default: slog.Default
@@ -112,6 +114,7 @@ type Login struct {
 	domains               []string
 
 	factors   FactorPolicy
+	leaving   Leaving
 	passkeys  *Passkeys // nil = none
 	codeKey   []byte    // nil = no mail
 	phone     *Phone    // nil = no SMS
@@ -185,7 +188,7 @@ func New(c Config) (*Login, error) {
 	return &Login{
 		noPassword: c.NoPassword, emailCode: c.EmailCode, registration: c.Registration, domains: c.Domains,
 		store: c.Store, mux: c.Mux, sessions: c.Sessions, passwords: c.Passwords, limiter: c.Limiter, requests: c.Requests,
-		done: c.Done, frontChannel: c.FrontChannel, factors: c.Factors, passkeys: c.Passkeys, codeKey: c.CodeKey, phone: c.Phone, templates: c.Templates, log: c.Logger, now: c.Now,
+		done: c.Done, frontChannel: c.FrontChannel, factors: c.Factors, leaving: c.Leaving, passkeys: c.Passkeys, codeKey: c.CodeKey, phone: c.Phone, templates: c.Templates, log: c.Logger, now: c.Now,
 		issuer: strings.TrimSuffix(c.Issuer, "/"), upstreams: upstreams, seal: c.Seal, open: c.Open, observe: c.Observe, admin: c.Administers, mayActAs: c.MayActAs,
 	}, nil
 }
@@ -215,6 +218,7 @@ func (l *Login) Mount(mux *web.Mux) {
 	mux.Page("POST "+requestPath, web.SignedIn, l.request)
 	mux.Page("POST "+withdrawPath, web.SignedIn, l.withdraw)
 	l.mountActing(mux)
+	l.mountLeaving(mux)
 	l.mountAddresses(mux)
 
 	if l.templates != nil {
@@ -244,6 +248,8 @@ func (l *Login) mountAddresses(mux *web.Mux) {
 		mux.Page("GET "+passwordPath, web.SignedIn, l.showPassword)
 		mux.Page("POST "+passwordPath, web.SignedIn, l.setPassword)
 		mux.Page("GET /.well-known/change-password", web.Public, l.changePassword)
+		mux.Page("GET "+resetPrefix+"{token}", web.Public, l.showReset) // guarded by the one-time link, which an administrator may hand over without any mail
+		mux.Page("POST "+resetPrefix+"{token}", web.Public, l.reset)
 	}
 	if l.codeKey == nil {
 		return
@@ -259,8 +265,6 @@ func (l *Login) mountAddresses(mux *web.Mux) {
 		mux.Page("GET "+forgotPath, web.Public, l.showForgot)
 		mux.Page("POST "+forgotPath, web.Public, l.forgot)
 		mux.Page("GET "+forgotSentPath, web.Public, l.forgotSent)
-		mux.Page("GET "+resetPrefix+"{token}", web.Public, l.showReset)
-		mux.Page("POST "+resetPrefix+"{token}", web.Public, l.reset)
 	}
 	if l.emailCode { // guarded by what waits in this browser
 		mux.Page("GET "+emailCodeStartPath, web.Public, l.showEmailCode)

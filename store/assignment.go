@@ -210,14 +210,17 @@ func adminWays(ways []string) (query string, args []any) {
 }
 
 // admins counts them, by the ways to sign in that are switched on (Config.AdminWays).
-func (s *Store) admins(ctx context.Context) (int64, error) {
+func (s *Store) admins(ctx context.Context) (int64, error) { return s.adminsBut(ctx, "") }
+
+// adminsBut counts them without somebody.
+func (s *Store) adminsBut(ctx context.Context, userID string) (int64, error) {
 	ways := s.conf.AdminWays
 	if len(ways) == 0 {
 		ways = []string{CredPassword}
 	}
 	now := At(s.now(ctx))
 	where, args := adminWays(ways)
-	n, _, err := value[int64](ctx, s, adminCount+where, append([]any{now, now, now, now}, args...)...)
+	n, _, err := value[int64](ctx, s, adminCount+where+` AND u.id <> ?`, append(append([]any{now, now, now, now}, args...), userID)...)
 	return n, err
 }
 

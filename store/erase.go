@@ -29,7 +29,7 @@ const (
 // was erased.
 func (s *Store) EraseUser(ctx context.Context, actor, id string) error {
 	if actor == id {
-		return fmt.Errorf("store: erase oneself: %w", ErrForbidden)
+		return fmt.Errorf("store: erase oneself: %w", forbidden(privilege.ErrSelf))
 	}
 	return s.Tx(ctx, func(ctx context.Context) error {
 		return s.keepingAdmin(ctx, func(ctx context.Context) error {
@@ -47,7 +47,7 @@ func (s *Store) EraseUser(ctx context.Context, actor, id string) error {
 			if _, err := s.exec(ctx, closeDeletions, id); err != nil {
 				return err
 			}
-			for _, q := range []string{deleteCredentialsOf, deleteIdentitiesOf, deleteConsentsOf, deleteOneTimeOf, deletePendingOf, deleteAttemptsOf, eraseRequestsOf, deleteWarning, deletePhoneProof,
+			for _, q := range []string{deleteCredentialsOf, deleteIdentitiesOf, deleteConsentsOf, deleteOneTimeOf, deletePendingOf, deleteAttemptsOf, eraseRequestsOf, deleteWarning, deletePhoneProof, deleteWordsOf, deleteDeletion,
 				eraseAssignmentsOf, eraseAuthoritiesBy, eraseAuthoritiesTo} {
 				if _, err := s.exec(ctx, q, id); err != nil {
 					return err

@@ -45,7 +45,10 @@ func (s *Store) Migrate(ctx context.Context) error {
 			return fmt.Errorf("store: migrate: %w", mapErr(err))
 		}
 	}
-	return s.seed(ctx)
+	if err := s.seed(ctx); err != nil {
+		return err
+	}
+	return s.fillWords(ctx)
 }
 
 // MigrateDown undoes migrations down to version; 0 leaves an empty database. It loses data, and only tests and an operator who goes back

@@ -49,7 +49,13 @@ func rightsFixture(people int) string { return fmt.Sprintf("rights_v1_%d", peopl
 // not there. Made is made whole: it gets its name at the end.
 func keptRights(b *testing.B, engine string, people int) (address string) {
 	b.Helper()
-	dir, name := benchDir(b), rightsFixture(people)
+	return kept(b, engine, rightsFixture(people), func(address string) { fillRights(b, engine, address, people) })
+}
+
+// kept returns the database of a name, which fill fills when it is not there yet.
+func kept(b *testing.B, engine, name string, fill func(address string)) (address string) {
+	b.Helper()
+	dir := benchDir(b)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		b.Fatal(err)
 	}
@@ -61,7 +67,7 @@ func keptRights(b *testing.B, engine string, people int) (address string) {
 					b.Fatal(err)
 				}
 			}
-			fillRights(b, engine, "sqlite:"+path+".new", people)
+			fill("sqlite:" + path + ".new")
 			if err := os.Rename(path+".new", path); err != nil {
 				b.Fatal(err)
 			}
@@ -82,7 +88,7 @@ func keptRights(b *testing.B, engine string, people int) (address string) {
 	if !there {
 		run(b, db, "DROP DATABASE IF EXISTS "+name+"_new WITH (FORCE)")
 		run(b, db, "CREATE DATABASE "+name+"_new")
-		fillRights(b, engine, of(name+"_new"), people)
+		fill(of(name + "_new"))
 		run(b, db, "ALTER DATABASE "+name+"_new RENAME TO "+name)
 	}
 	return of(name)

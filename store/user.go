@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/text/unicode/norm"
-
 	"github.com/latchkey-idp/latchkey/internal/privilege"
 )
 
@@ -159,6 +157,9 @@ func (s *Store) CreateUser(ctx context.Context, u *User) error {
 			return err
 		}
 		fill(ctx, s, u, next)
+		if err := s.putWords(ctx, wordsOfUser(&next)); err != nil {
+			return err
+		}
 		return s.giveType(ctx, "system", next.ID, value)
 	})
 }
@@ -184,10 +185,10 @@ func (s *Store) UpdateUser(ctx context.Context, u *User) error {
 		}
 		next.Version++
 		fill(ctx, s, u, next)
-		return nil
+		return s.setWords(ctx, &next)
 	}
 	if u.ValidFrom.IsZero() && u.ValidUntil.IsZero() {
-		return update(ctx)
+		return s.Tx(ctx, update)
 	}
 	return s.Tx(ctx, func(ctx context.Context) error { return s.keepingAdmin(ctx, update) })
 }
@@ -252,21 +253,6 @@ func (s *Store) Users(ctx context.Context, after string, n int) ([]User, error) 
 	return many[User](ctx, s, users, after, n)
 }
 
-const findUsers = `SELECT ` + userColumns + ` FROM users WHERE deleted_at IS NULL AND id > ? AND (id = ?
-  OR (email_key >= ? AND email_key < ?) OR (username_key >= ? AND username_key < ?) OR (phone >= ? AND phone < ?)) ORDER BY id LIMIT ?`
-
-// FindUsers returns up to n accounts with ids above after whose address, username or phone number begins with what, or whose id it is, in the order
-// of ids.
-func (s *Store) FindUsers(ctx context.Context, what, after string, n int) ([]User, error) {
-	what = strings.TrimSpace(what)
-	if what == "" {
-		return s.Users(ctx, after, n)
-	}
-	name := norm.NFC.String(strings.ToLower(norm.NFC.String(what)))
-	phone := strings.NewReplacer(" ", "", "-", "", "(", "", ")", "").Replace(what)
-	return many[User](ctx, s, findUsers, after, what, name, name+last, name, name+last, phone, phone+last, n)
-}
-
 // last sorts behind everything that begins alike.
 const last = "\U0010FFFF"
 
@@ -326,7 +312,7 @@ WHERE id = ? AND disabled_at IS NOT NULL AND deleted_at IS NULL`
 func (s *Store) DisableUser(ctx context.Context, actor, id, reason string) error {
 	return s.Tx(ctx, func(ctx context.Context) error {
 		if actor == id {
-			return fmt.Errorf("store: disable oneself: %w", ErrForbidden)
+			return fmt.Errorf("store: disable oneself: %w", forbidden(privilege.ErrSelf))
 		}
 		return s.keepingAdmin(ctx, func(ctx context.Context) error {
 			if err := s.mayManage(ctx, actor, id, privilege.EditUserStatus); err != nil {
@@ -338,6 +324,9 @@ func (s *Store) DisableUser(ctx context.Context, actor, id, reason string) error
 				return err
 			}
 			if _, err := s.exec(ctx, closeRequestsOf, now, actor, id); err != nil {
+				return err
+			}
+			if err := s.UseOneTimesOf(ctx, PurposeReset, id); err != nil { // it would be good again with the account
 				return err
 			}
 			if err := s.endAccess(ctx, id, "", "user disabled"); err != nil {

@@ -54,6 +54,8 @@ var mails = map[string]Mail{
 	"factor_copied":          FactorMail{What: FactorCopied, At: time.Date(2026, 3, 4, 5, 6, 0, 0, time.UTC), Path: "/account/security"},
 	"factor_reset":           FactorMail{What: FactorReset, At: time.Date(2026, 3, 4, 5, 6, 0, 0, time.UTC), Path: "/account/security"},
 	"idle":                   IdleMail{Since: time.Date(2025, 3, 4, 5, 6, 0, 0, time.UTC), Due: time.Date(2026, 3, 4, 5, 6, 0, 0, time.UTC), SignInPath: "/login"},
+	"first_password":         FirstPasswordMail{Path: "/login/reset/token", Days: 7},
+	"leaving":                LeavingMail{Due: time.Date(2026, 3, 4, 5, 6, 0, 0, time.UTC), SignInPath: "/login"},
 }
 
 // TestMail_Golden: every mail in each language, text and HTML (R187, R188).

@@ -23,6 +23,7 @@ func pages() []Page {
 		&FactorPage{}, &RecoveryPage{}, &EnrolPage{}, &CodesPage{}, &SecurityPage{},
 		&SMSFactorPage{}, &FactorNumberPage{}, &FactorWaysPage{},
 		&PasskeyPage{}, &PasskeysPage{}, &PasskeyOfferPage{},
+		&PersonPage{}, &NewPersonPage{}, &LeavePage{},
 	}
 }
 
@@ -336,8 +337,9 @@ type AccountPage struct {
 	SecurityURL string
 	PasskeysURL string // "" = there are no passkeys
 	// AuthoritiesURL is the page of authorities; "" = acting for others is no matter here.
-	AuthoritiesURL string
-	PhoneURL       string // where the number is, "" = nowhere
+	AuthoritiesURL      string
+	PhoneURL            string // where the number is, "" = nowhere
+	ExportURL, LeaveURL string // what there is about the person as a file, and the end of the account; "" = none
 }
 
 func (*AccountPage) file() string { return "account.html" }

@@ -25,11 +25,6 @@ func (p *Admin) SectionLead(s AdminSection) string { return p.T("admin.lead_" + 
 // DoneText is Done in the page's language.
 func (p *Admin) DoneText() string { return p.T(p.Done) }
 
-// AdminPage is /admin: what there is to do.
-type AdminPage struct{ Admin }
-
-func (*AdminPage) file() string { return "admin.html" }
-
 // PrivilegeName is a privilege as pages show it.
 type PrivilegeName struct{ Name, Label string }
 
@@ -255,21 +250,6 @@ func (p *RightsPage) TypesTable() Table {
 // PermissionsTable is what privileges let people do.
 func (p *RightsPage) PermissionsTable() Table {
 	return Table{p.Permissions, p.T("admin.rights_permissions"), p.T("admin.permission")}
-}
-
-// UsersPage is /admin/users. Its form: GET with q.
-type UsersPage struct {
-	Admin
-	Query  string
-	People []PersonLine
-	More   string
-}
-
-func (*UsersPage) file() string { return "admin_users.html" }
-
-// Search is the field of the list's form.
-func (p *UsersPage) Search() Input {
-	return Input{ID: "users-q", Name: "q", Type: "search", Value: p.Query, Label: p.T("admin.user_search"), Plain: true, Optional: true}
 }
 
 // HeldLine is a privilege that somebody holds, with why.

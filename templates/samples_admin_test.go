@@ -54,8 +54,9 @@ func adminSamples(signedIn func() Base, when string) []sample {
 				{Name: "profile", State: "note", Text: b.Rich("preview.profile_same"), Who: &PersonLine{Name: "Grace"}},
 			},
 			Documents: []PreviewDocument{{"id_token", "{\n  \"sub\": \"ada\"\n}"}, {"access_token", "{}"}, {"userinfo", "{}"}, {"introspection", "{}"}}}}
-	return []sample{
-		{"admin", &AdminPage{admin("")}, ids("admin-title", "admin-users", "admin-requests", "admin-privileges", "admin-explain")},
+	return append(peopleSamples(admin, when), []sample{
+		{"admin_quiet", &AdminPage{Admin: admin("")}, ids("admin-title")},
+		{"admin", attended(admin("")), ids("admin-attention", "attend-0-waiting", "admin-hardening", "harden-https", "harden-mail", "admin-title", "admin-users", "admin-requests", "admin-privileges", "admin-explain")},
 		{"admin_privileges", &PrivilegesPage{Admin: admin("privileges"), Query: "s", Edit: true, Total: 70, More: "/admin/privileges?after=staff&q=s",
 			List: []PrivilegeRow{{staff, "Works here.", "admin", []string{"user"}, 1}, {user, "", "built-in", nil, 0}}},
 			ids("privileges-title", "privileges-search", "privileges-q", "privileges-list", "privileges-more", "privilege-new", "privileges-rights")},
@@ -86,8 +87,9 @@ func adminSamples(signedIn func() Base, when string) []sample {
 			UserTypes: []TypeRow{{Value: "000", Name: "anonymous", Text: "Anonymous", Source: "default", ReadOnly: true}, {Value: "100", Name: "user", Text: "User", Source: "config", Privilege: "user", Hidden: []string{"de"}, People: 3}},
 			Types:     Matrix{[]string{"000 anonymous", "100 user"}, []MatrixRow{{"user", "", []string{"", "itself"}}, {"staff", "", []string{"", "through"}}}}, Permissions: Matrix{[]string{"staff"}, []MatrixRow{{"invite_user", "Invite people", []string{"itself"}}}}},
 			ids("rights-title", "rights-types", "rights-privileges", "rights-permissions")},
-		{"admin_users", &UsersPage{Admin: admin("users"), Query: "a", People: []PersonLine{{"ada", "Ada Lovelace", "ada@example.com", "User · not active", []PrivilegeName{staff}}, {"x", "x", "", "", nil}}, More: "/admin/users?after=x&q=a"}, ids("users-title", "users-search", "users-q", "users-list", "users-more")},
-		{"admin_users_none", &UsersPage{Admin: admin("users"), Query: "zz"}, ids("users-title")},
+		{"admin_users", &UsersPage{Admin: admin("users"), PeopleFilter: PeopleFilter{Query: "a", State: "active", Privilege: "staff"}, Create: true, Export: true, Types: []Choice{{"100", "Google", false}}, Ways: []Choice{{"google", "Google", false}}, Names: []string{"staff"},
+			Chips: []Chip{{"Active", "/admin/users?q=a"}}, People: []PersonLine{{"ada", "Ada Lovelace", "ada@example.com", "User · not active", []PrivilegeName{staff}}, {"x", "x", "", "", nil}}, More: "/admin/users?after=x&q=a"}, ids("users-title", "users-search", "users-q", "users-list", "users-more", "users-filters", "users-state", "users-type", "users-way", "users-factor", "users-privilege", "users-chips", "users-export-form", "users-export", "user-new")},
+		{"admin_users_none", &UsersPage{Admin: admin("users"), PeopleFilter: PeopleFilter{Query: "zz"}}, ids("users-title")},
 		{"admin_user", person, ids("user-title", "user-about", "user-held", "user-give", "give-form", "give-privilege", "give-reason", "give-until", "give", "type-form", "type-100", "type-900", "type-set", "user-explain", "user-preview")},
 		{"admin_user_wrong", &personWrong, ids("user-title", "error-summary", "give-privilege-error", "give-until-error")},
 		{"admin_user_acting", &acting, ids("admin-done", "user-authorities", "user-given-title", "user-taken-title", "end-a1", "end-a2", "end-a3", "user-act", "act-form", "act-reason", "act")},
@@ -103,5 +105,5 @@ func adminSamples(signedIn func() Base, when string) []sample {
 		{"admin_preview_wrong", &PreviewPage{Admin: admin("explain"), Client: "nothing", FormErrors: FormErrors{Fields: map[string]string{"client": "admin.error_client"}}}, ids("preview-title", "error-summary", "preview-client-error")},
 		{"admin_preview_claims_wrong", &PreviewPage{Admin: admin("explain"), Pasted: &PastedClaims{Claims: "{\"sub\":\n</textarea>", Client: "crm"}, Connectors: []Choice{{"google", "Google", true}},
 			FormErrors: FormErrors{Fields: map[string]string{"claims": "preview.document_no_json"}, Args: map[string]any{"Line": "2", "Character": "1"}}}, ids("error-summary", "claims-text-error")},
-	}
+	}...)
 }

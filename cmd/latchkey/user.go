@@ -53,11 +53,7 @@ program kept; it is made anew, as this server does it, when its owner signs in f
 				}
 			}
 			err = c.Store.Tx(ctx, func(ctx context.Context) error {
-				if err := c.Store.CreateUser(ctx, &u); err != nil {
-					return err
-				}
-				diff := map[string]any{"email": u.Email, "username": u.Username, "given_name": u.GivenName, "family_name": u.FamilyName}
-				if err := c.Store.Audit(ctx, actor, "user.create", "user:"+u.ID, diff); err != nil {
+				if err := c.Store.CreatePerson(ctx, actor, &u); err != nil {
 					return err
 				}
 				if phc != "" {

@@ -239,6 +239,10 @@ type Text struct {
 type Accounts struct {
 	// Idle is the removal of accounts that nobody uses.
 	Idle IdleAccounts `yaml:"idle"`
+	// OwnDeletion lets people delete their own accounts.
+	OwnDeletion bool `yaml:"own_deletion"`
+	// DeletionGrace is how long they may take it back by signing in, up to 90d; nothing of the account can be used meanwhile. 0s = it goes at once.
+	DeletionGrace time.Duration `yaml:"deletion_grace"`
 }
 
 // IdleAccounts is the removal of accounts that nobody uses: after a warning by mail, and not of anybody with power over others, who is

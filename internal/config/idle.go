@@ -10,6 +10,9 @@ import (
 func (r *reader) checkIdle(exists func(path, name string) bool, powers privilege.Powers) {
 	const day, path = 24 * time.Hour, "accounts.idle"
 	at := func(key string) string { return join(path, key) }
+	if g := r.cfg.Accounts.DeletionGrace; g < 0 || g > 90*day {
+		r.problem("accounts.deletion_grace", "must be between 0s and 90d")
+	}
 	i := r.cfg.Accounts.Idle
 	graph, err := privilege.NewGraph(r.definitions())
 	r.list(at("privileges"), i.Privileges, func(p, n string) {

@@ -23,6 +23,15 @@ func Sections() []string { return []string{"users", "requests", "privileges", "e
 func Actions() []Action {
 	list := []Action{
 		{Name: "users.view", Needs: []Permission{AccessUserInfo}},
+		{Name: "users.export", Needs: []Permission{AccessUserInfo}, Writes: true}, // it is audited
+		{Name: "users.create", Needs: []Permission{AccessUserInfo, CreateUser}, Writes: true},
+		{Name: "users.edit", Needs: []Permission{AccessUserInfo, EditUserInfo}, Writes: true},
+		{Name: "users.status", Needs: []Permission{AccessUserInfo, EditUserStatus}, Writes: true},
+		{Name: "users.password", Needs: []Permission{AccessUserInfo, EditUserPassword}, Writes: true},
+		{Name: "users.delete", Needs: []Permission{AccessUserInfo, DeleteUser}, Writes: true},
+		{Name: "users.sessions", Needs: []Permission{AccessUserInfo, AccessSessions}},
+		{Name: "users.end_sessions", Needs: []Permission{AccessUserInfo, EditSessions}, Writes: true},
+		{Name: "users.history", Needs: []Permission{AccessUserInfo, ViewAudit}},
 		{Name: "users.privileges", Needs: []Permission{AccessUserInfo, EditUserPrivilege}, Writes: true},
 		{Name: "users.reset_factors", Needs: []Permission{AccessUserInfo, ResetUserMFA}, Writes: true},
 		{Name: "users.act_as", Needs: []Permission{AccessUserInfo, ActAs}, Writes: true},

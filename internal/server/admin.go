@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/latchkey-idp/latchkey/admin"
 	"github.com/latchkey-idp/latchkey/internal/config"
 	"github.com/latchkey-idp/latchkey/internal/rights"
 	"github.com/latchkey-idp/latchkey/login"
 	"github.com/latchkey-idp/latchkey/provider"
+	"github.com/latchkey-idp/latchkey/store"
 	"github.com/latchkey-idp/latchkey/templates"
 )
 
@@ -21,10 +23,31 @@ func (s *Server) openAdmin(context.Context) (err error) {
 			_, err := login.ResetFactors(ctx, s.store, s.mailTexts(), actor, userID, reason)
 			return err
 		},
+		Facts: s.facts,
+		Account: admin.Account{
+			Edit: func(ctx context.Context, actor, userID string, version int64, p store.PersonEdit) error {
+				return login.EditPerson(ctx, s.store, s.mailTexts(), actor, userID, version, p)
+			},
+			Link: func(ctx context.Context, actor, userID string, mail bool) (string, time.Time, error) {
+				link, until, err := login.PasswordLink(ctx, s.store, s.mailTexts(), s.config().Issuer, actor, userID, mail)
+				if errors.Is(err, login.ErrNoAddress) {
+					err = admin.ErrNoAddress
+				}
+				return link, until, err
+			},
+			Device: login.Device, Mails: func() bool { return s.mailTexts() != nil }, Passwords: func() bool { return s.config().Login.Password.Enabled },
+		},
 		Confirmed: s.login.Confirmed, Label: s.login.Label, Preview: s.preview, PreviewClaims: s.previewClaims,
 		Connectors: s.connectorIDs, PastToken: s.pastToken,
 	})
 	return err
+}
+
+// facts are what administrators are shown of how the service is set up.
+func (s *Server) facts() admin.Facts {
+	c := s.config()
+	return admin.Facts{HTTPS: strings.HasPrefix(c.Issuer, "https://"), Production: c.Environment == config.Production, Mail: c.Mail.On(),
+		SMS: c.Login.Phone.Enabled, Down: s.login.Down()}
 }
 
 // config is the configuration in force.

@@ -145,6 +145,13 @@ func (s *Server) background(ctx context.Context, wg *sync.WaitGroup) {
 		s.metrics.purged.Add(float64(max(n, 0)))
 		return err
 	})
+	every(time.Minute, "accounts whose owners asked for their end", func(ctx context.Context) error {
+		gone, err := s.store.EraseDue(ctx, idlePerRun)
+		for _, id := range gone {
+			s.log.InfoContext(ctx, "erased an account as its owner asked", "user", id)
+		}
+		return err
+	})
 	if newIdlePolicy(s.cfg).on() {
 		every(idleEvery, "accounts that nobody uses", s.idle)
 	}

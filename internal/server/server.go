@@ -219,6 +219,7 @@ func (s *Server) build(context.Context) (err error) {
 		Passkeys:    party,
 		Administers: s.guard.Any, Factors: factorPolicy(s.cfg),
 		MayActAs:   func(ctx context.Context) error { return s.guard.Authorize(ctx, "users.act_as") },
+		Leaving:    login.Leaving{Allowed: s.cfg.Accounts.OwnDeletion, Grace: s.cfg.Accounts.DeletionGrace},
 		NoPassword: !s.cfg.Login.Password.Enabled, EmailCode: s.cfg.Login.EmailCode.Enabled, Registration: s.cfg.Login.Registration, Domains: s.cfg.Login.Domains,
 		Done: func(w http.ResponseWriter, r *http.Request, flow string) error {
 			return s.provider.Continue(w, r, flow)

@@ -54,6 +54,20 @@ func TestAdminInChromium(t *testing.T) {
 
 			c.open(idp.Issuer+"/admin/users", "users-list")
 			look("admin-users")
+			c.open(idp.Issuer+"/admin/users?state=new&privilege=user&q=b", "users-chips")
+			look("admin-users-narrowed")
+			c.open(idp.Issuer+"/admin/new-user", "person-new-form")
+			c.click("person-create", "error-summary")
+			look("admin-person-new-wrong")
+			c.do(chromedp.SendKeys(chromedp.ID("person-username"), "fresh"))
+			c.click("person-create", "person-new-link")
+			look("admin-person")
+			c.click("person-disable", "person-enable")
+			look("admin-person-closed")
+			c.click("person-erase-go", "error-summary")
+			look("admin-person-wrong")
+			c.open(idp.Issuer+"/account/delete", "leave-form")
+			look("leave")
 			if err := idp.Store.AddFactor(context.Background(), &store.Credential{ID: "app", UserID: ada.ID, Kind: store.CredTOTP, Secret: "sealed"}, true); err != nil {
 				t.Fatal(err)
 			}
