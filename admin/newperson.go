@@ -74,9 +74,9 @@ func (a *Admin) renderNewUser(w http.ResponseWriter, r *http.Request, status int
 			continue
 		}
 		p.Types = append(p.Types, templates.Choice{Value: t.Value, Label: t.In(base.Lang)})
-		if slices.Contains(t.Names, privilege.TypeUser) {
-			p.Type = t.Value
-		}
+	}
+	if t := m.Newcomers(); t != nil {
+		p.Type = t.Value
 	}
 	if p.Give {
 		if p.Names, err = a.names(ctx); err != nil {

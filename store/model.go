@@ -36,6 +36,9 @@ func (m *Model) TypeNamed(name string) *UserType {
 	return &m.Types[i]
 }
 
+// Newcomers is the type that new people have, nil for none: the one named user.
+func (m *Model) Newcomers() *UserType { return m.TypeNamed(privilege.TypeUser) }
+
 // Effective is the sorted closure of what a person holds now.
 func (m *Model) Effective(l *Live, now Time) []string {
 	return m.Graph.Effective(l.holdings(), now.Time)
@@ -63,7 +66,7 @@ func (m *Model) Administers(l *Live, now Time) bool { return m.Powers.Administer
 // Privileged says whether somebody gave this person more than what everybody has who is new, now or at some time to come.
 func (m *Model) Privileged(l *Live) bool {
 	common := []string{userPrivilege}
-	if t := m.TypeNamed(privilege.TypeUser); t != nil {
+	if t := m.Newcomers(); t != nil {
 		common = append(common, privilege.TypeNode(t.Value))
 	}
 	common = m.Graph.Closure(common...)

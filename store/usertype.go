@@ -308,7 +308,7 @@ func (s *Store) newcomersType(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	t := m.TypeNamed(privilege.TypeUser)
+	t := m.Newcomers()
 	if t == nil {
 		return "", errors.New("store: there is no user type named user")
 	}

@@ -30,7 +30,7 @@ func TestStatic(t *testing.T) {
 	}
 	for name, kind := range map[string]string{
 		"style.css": "text/css; charset=utf-8", "brand.css": "text/css; charset=utf-8", "ui.js": "text/javascript; charset=utf-8",
-		"autopost.js": "text/javascript; charset=utf-8", "leave.js": "text/javascript; charset=utf-8", "logo.svg": "image/svg+xml",
+		"autopost.js": "text/javascript; charset=utf-8", "onward.js": "text/javascript; charset=utf-8", "logo.svg": "image/svg+xml",
 	} {
 		b := s.Base(request("/", "en"), "", "")
 		url, err := b.Asset(name)
