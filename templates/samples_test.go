@@ -112,7 +112,7 @@ func samples(s *Set, lang string) []sample {
 		{"error", &ErrorPage{Base: base(), Status: 400, Code: "invalid_request", Key: "error.flow_expired", RestartURL: "/login", ReturnURL: app.HomeURL, ReturnName: app.Name}, contract("error-page", "error-code", "error-description", "error-restart", "error-return")},
 		{"error_unknown_key", &ErrorPage{Base: base(), Status: 503, Code: "temporarily_unavailable", Key: "error.nobody_wrote_this"}, contract("error-page", "error-code", "error-description")},
 		{"error_upstream", &ErrorPage{Base: base(), Status: 403, Code: "upstream_denied", Key: "error.upstream_denied", Args: map[string]any{"Provider": "Google"}, RetryURL: "/login/start/google?flow=f", RestartURL: "/login?choose=1&flow=f"}, contract("error-page", "error-code", "error-description", "error-retry", "error-restart")},
-		{"account", &AccountPage{
+		{"account", &AccountPage{ExportURL: "/account/export", LeaveURL: "/account/delete",
 			PhoneURL:       "/account/phone",
 			ConnectionsURL: "/account/connections", PasswordURL: "/account/password", EmailURL: "/account/email", Done: "addr.done_password",
 			AuthoritiesURL: "/account/authorities",
