@@ -30,9 +30,17 @@ type Client struct {
 	// Scope is what it may ask for, separated by spaces: openid profile email phone address privileges offline_access, and scopes
 	// of its own resources.
 	Scope string `yaml:"scope"`
-	// TokenEndpointAuth is how it proves itself: client_secret_basic, client_secret_post, or none for a public client (an
-	// application in a browser or on a phone, which can keep no secret).
+	// TokenEndpointAuth is how it proves itself: client_secret_basic, client_secret_post, client_secret_jwt (signed with the secret, which is then
+	// kept sealed instead of as a hash only), private_key_jwt (signed with a key of its own), or none for a public client (an application in a
+	// browser or on a phone, which can keep no secret).
 	TokenEndpointAuth string `yaml:"token_endpoint_auth_method"`
+	// TokenEndpointAuthAlg is the one algorithm it may sign that with: RS256, ES256, PS256 or EdDSA for private_key_jwt, HS256 for client_secret_jwt;
+	// empty = any of them.
+	TokenEndpointAuthAlg string `yaml:"token_endpoint_auth_signing_alg"`
+	// JWKS are its public keys, a JWKS as text.
+	JWKS string `yaml:"jwks"`
+	// JWKSURI is where its public keys are instead: https, at a public address.
+	JWKSURI string `yaml:"jwks_uri"`
 	// ApplicationType is web or native.
 	ApplicationType string `yaml:"application_type"`
 	// ClientURI is its home page, LogoURI its picture, PolicyURI and TOSURI its privacy policy and terms; https addresses.
