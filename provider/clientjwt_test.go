@@ -2,6 +2,8 @@ package provider
 
 import (
 	"encoding/base64"
+	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -77,4 +79,47 @@ func TestSec_B7_KeysFitTheirAlgorithm(t *testing.T) {
 	if !keyFits(algEdDSA, keys[0].Key) || keyFits(algRS256, []byte(strings.Repeat("k", 32))) || keyFits(algHS256, []byte("short")) || keyFits(algHS256, nil) {
 		t.Error("keys and algorithms")
 	}
+}
+
+// FuzzRequestObject: what becomes of a request object is parameters that a browser could have sent, each of its type; client and response type are
+// never changed by it.
+func FuzzRequestObject(f *testing.F) {
+	for _, s := range []string{`{"max_age":0,"claims":{"id_token":{"acr":null}},"resource":["https://a.example"]}`, `{"client_id":"other"}`, `{"response_type":"token"}`,
+		`{"request":"x"}`, `{"max_age":1e3}`, `{"max_age":99999999999999999999}`, `{"latchkey:stored":"1","latchkey:marker":"x","state":"s"}`, `{"scope":null}`, `{"resource":[[]]}`} {
+		f.Add(s, true)
+		f.Add(s, false)
+	}
+	f.Fuzz(func(t *testing.T, claims string, alone bool) {
+		o, err := readObject([]byte(claims))
+		if err != nil {
+			return
+		}
+		jwt := &clientJWT{claims: o}
+		if alone {
+			jwt.typ = typRequestObject
+		}
+		form, err := requestParameters(jwt, url.Values{"client_id": {"app"}, "response_type": {"code"}, "request": {"x"}, "state": {"outside"}})
+		if err != nil {
+			return
+		}
+		if form.Get("client_id") != "app" || form.Has("request") || form.Has("request_uri") || form.Has(storedParam) || form.Has(markerParam) || form.Has(hintParam) {
+			t.Errorf("%s: %v", claims, form)
+		}
+		if rt := form.Get("response_type"); rt != "code" && !(alone && rt == "") && o["response_type"] != rt {
+			t.Errorf("%s: %v", claims, form)
+		}
+		if s := form.Get("state"); s != "outside" && o["state"] != s && !(alone && s == "") {
+			t.Errorf("%s: %v", claims, form)
+		}
+		for k, v := range form {
+			if len(v) != 1 && k != "resource" {
+				t.Errorf("%s: %s %v", claims, k, v)
+			}
+		}
+		if _, err := strconv.ParseInt(form.Get("max_age"), 10, 64); form.Has("max_age") && err != nil {
+			if _, isText := o["max_age"].(string); !isText {
+				t.Errorf("%s: max_age %q", claims, form.Get("max_age"))
+			}
+		}
+	})
 }

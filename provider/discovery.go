@@ -61,14 +61,13 @@ func (p *Provider) buildDiscovery() ([]byte, error) {
 		JWKS: at("/oauth2/jwks"), Introspect: at("/oauth2/introspect"), Revoke: at("/oauth2/revoke"), Logout: at("/oauth2/logout"),
 		Scopes: Scopes, ResponseTypes: []string{"code"}, ResponseModes: []string{"query", "fragment", "form_post"}, GrantTypes: grantTypes,
 		ACRValues: session.ACRValues, SubjectTypes: []string{"public"}, IDTokenAlgs: SigningAlgs,
-		// Announced without "none", although request objects are off: certification skips the unsigned ones then, instead of trying.
-		RequestObjectAlgs: SigningAlgs,
+		RequestObjectAlgs: SigningAlgs, // of clients that registered one; never "none"
 		TokenAuth:         anybody, IntrospectAuth: confidential, RevokeAuth: anybody,
 		TokenAuthAlgs: authAlgs, IntrospectAlgs: authAlgs, RevokeAlgs: authAlgs,
 		DisplayValues: []string{"page"}, ClaimTypes: []string{"normal"}, Claims: claimNames(), UILocales: []string{"en", "de"},
 		PKCE: []string{"S256"}, Prompts: []string{"none", "login", "consent", "select_account"},
 		// The defaults of the specification differ, so each is said.
-		ClaimsParameter: true, IssuerInResponse: true,
+		ClaimsParameter: true, IssuerInResponse: true, RequestParameter: true, RequestURI: true, RequireRequestURI: true,
 		BackChannelLogout: true, BackChannelLogoutSession: true, FrontChannelLogout: true, FrontChannelLogoutSession: true,
 	}
 	b, err := json.Marshal(m)

@@ -37,6 +37,9 @@ type ClientMetadata struct {
 	TokenEndpointAuthAlg   string          `json:"token_endpoint_auth_signing_alg,omitempty" yaml:"token_endpoint_auth_signing_alg"` // of its assertions; "" = any that the method allows
 	JWKS                   json.RawMessage `json:"jwks,omitempty" yaml:"jwks"`                                                       // its public keys (RFC 7517)
 	JWKSURI                string          `json:"jwks_uri,omitempty" yaml:"jwks_uri"`                                               // where they are instead
+	RequestObjectAlg       string          `json:"request_object_signing_alg,omitempty" yaml:"request_object_signing_alg"`           // of the requests it signs; "" = it signs none
+	RequestURIs            []string        `json:"request_uris,omitempty" yaml:"request_uris"`                                       // where such requests may lie
+	RequireRequestObject   bool            `json:"require_signed_request_object,omitempty" yaml:"require_signed_request_object"`     // takes no request that it did not sign
 	ApplicationType        string          `json:"application_type,omitempty" yaml:"application_type"`                               // web (default) or native: loopback ports may float
 	ClientURI              string          `json:"client_uri,omitempty" yaml:"client_uri"`
 	LogoURI                string          `json:"logo_uri,omitempty" yaml:"logo_uri"`

@@ -175,10 +175,25 @@ func (r *reader) checkClientKeys(c *Client, path string) {
 	if c.JWKS != "" && !json.Valid([]byte(c.JWKS)) {
 		r.problem(at("jwks"), "is not JSON")
 	}
-	if c.JWKSURI != "" && !strangersAddress(c.JWKSURI) {
+	if c.JWKSURI != "" && !strangersAddress(c.JWKSURI, false) {
 		r.problem(at("jwks_uri"), "%s is not an https address on port 443 or 8443", r.show(at("jwks_uri"), c.JWKSURI))
 	}
 	keys := c.JWKS != "" || c.JWKSURI != ""
+	switch alg := c.RequestObjectAlg; {
+	case alg == "" && len(c.RequestURIs) > 0:
+		r.problem(at("request_uris"), "is of no use without request_object_signing_alg")
+	case alg == "" && c.RequireRequestObject:
+		r.problem(at("require_signed_request_object"), "needs request_object_signing_alg")
+	case alg != "" && !keys:
+		r.problem(at("request_object_signing_alg"), "is %s, but neither jwks nor jwks_uri says with which key", alg)
+	case alg != "":
+		r.choice(at("request_object_signing_alg"), alg, algs...)
+	}
+	r.list(at("request_uris"), c.RequestURIs, func(p, s string) {
+		if len(s) > 512 || !strangersAddress(s, true) { // OIDC Core §6.2
+			r.problem(p, "%s is not an https address on port 443 or 8443, of at most 512 characters", r.show(p, s))
+		}
+	})
 	switch method := c.TokenEndpointAuth; {
 	case method == "private_key_jwt" && !keys:
 		r.problem(at("token_endpoint_auth_method"), "is private_key_jwt, but neither jwks nor jwks_uri says with which key")
@@ -192,9 +207,9 @@ func (r *reader) checkClientKeys(c *Client, path string) {
 }
 
 // strangersAddress says whether s can be fetched at all by the client for addresses that applications name.
-func strangersAddress(s string) bool {
+func strangersAddress(s string, fragment bool) bool {
 	u, err := url.Parse(s)
-	return err == nil && ascii(s) && u.Scheme == "https" && u.Hostname() != "" && u.User == nil && u.Fragment == "" && slices.Contains([]string{"", "443", "8443"}, u.Port())
+	return err == nil && ascii(s) && u.Scheme == "https" && u.Hostname() != "" && u.User == nil && (fragment || !strings.Contains(s, "#")) && slices.Contains([]string{"", "443", "8443"}, u.Port())
 }
 
 func (r *reader) checkClientUse(c *Client, path string) {

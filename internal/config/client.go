@@ -41,6 +41,12 @@ type Client struct {
 	JWKS string `yaml:"jwks"`
 	// JWKSURI is where its public keys are instead: https, at a public address.
 	JWKSURI string `yaml:"jwks_uri"`
+	// RequestObjectAlg lets it sign its authorization requests, with this algorithm: RS256, ES256, PS256 or EdDSA; empty = it sends plain ones only.
+	RequestObjectAlg string `yaml:"request_object_signing_alg"`
+	// RequestURIs are where such requests may lie, compared character by character: https, at public addresses.
+	RequestURIs []string `yaml:"request_uris"`
+	// RequireRequestObject refuses its plain requests.
+	RequireRequestObject bool `yaml:"require_signed_request_object"`
 	// ApplicationType is web or native.
 	ApplicationType string `yaml:"application_type"`
 	// ClientURI is its home page, LogoURI its picture, PolicyURI and TOSURI its privacy policy and terms; https addresses.

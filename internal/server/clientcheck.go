@@ -160,6 +160,21 @@ func checkClientKeys(m store.ClientMetadata) (errs []error) {
 	if m.TokenEndpointAuth == "private_key_jwt" && !keys {
 		bad("private_key_jwt needs jwks or jwks_uri: with which key?")
 	}
+	switch alg := m.RequestObjectAlg; {
+	case alg == "" && len(m.RequestURIs) > 0:
+		bad("request_uris is of no use without request_object_signing_alg")
+	case alg == "" && m.RequireRequestObject:
+		bad("require_signed_request_object needs request_object_signing_alg")
+	case alg != "" && !slices.Contains(provider.SigningAlgs, alg):
+		bad("request_object_signing_alg is %q; it can be %s", alg, strings.Join(provider.SigningAlgs, ", "))
+	case alg != "" && !keys:
+		bad("request_object_signing_alg needs jwks or jwks_uri: with which key?")
+	}
+	for _, u := range m.RequestURIs {
+		if len(u) > 512 || !strangersAddress(u, true) { // OIDC Core §6.2
+			bad("request_uris: %q is not an https address on port 443 or 8443, of at most 512 characters", u)
+		}
+	}
 	if alg, may := m.TokenEndpointAuthAlg, provider.AssertionAlgs(m.TokenEndpointAuth); alg != "" && !slices.Contains(may, alg) {
 		if len(may) == 0 {
 			bad("token_endpoint_auth_signing_alg is of no use: the authentication method signs nothing")
@@ -173,7 +188,7 @@ func checkClientKeys(m store.ClientMetadata) (errs []error) {
 // strangersAddress says whether s can be fetched at all by the client for addresses that applications name (web.Outbound).
 func strangersAddress(s string, fragment bool) bool {
 	u, err := url.Parse(s)
-	return err == nil && u.Scheme == "https" && u.Hostname() != "" && u.User == nil && (fragment || u.Fragment == "") && slices.Contains([]string{"", "443", "8443"}, u.Port())
+	return err == nil && u.Scheme == "https" && u.Hostname() != "" && u.User == nil && (fragment || !strings.Contains(s, "#")) && slices.Contains([]string{"", "443", "8443"}, u.Port())
 }
 
 func webURL(s string) bool {

@@ -261,6 +261,16 @@ func TestCheckClient(t *testing.T) {
 			m.TokenEndpointAuth, m.TokenEndpointAuthAlg = "client_secret_jwt", "RS256"
 		}), "token_endpoint_auth_signing_alg"},
 		{"algorithm of no use", "app", with(func(m *store.ClientMetadata) { m.TokenEndpointAuthAlg = "RS256" }), "no use"},
+		{"signed requests", "app", with(func(m *store.ClientMetadata) {
+			m.JWKSURI, m.RequestObjectAlg, m.RequestURIs, m.RequireRequestObject = "https://app.example.com/jwks", "ES256", []string{"https://app.example.com/r#x"}, true
+		}), ""},
+		{"unsigned requests", "app", with(func(m *store.ClientMetadata) { m.JWKSURI, m.RequestObjectAlg = "https://app.example.com/jwks", "none" }), "request_object_signing_alg"},
+		{"requests without a key", "app", with(func(m *store.ClientMetadata) { m.RequestObjectAlg = "ES256" }), "with which key"},
+		{"requests over http", "app", with(func(m *store.ClientMetadata) {
+			m.JWKSURI, m.RequestObjectAlg, m.RequestURIs = "https://app.example.com/jwks", "ES256", []string{"http://app.example.com/r"}
+		}), "request_uris"},
+		{"addresses of requests alone", "app", with(func(m *store.ClientMetadata) { m.RequestURIs = []string{"https://app.example.com/r"} }), "request_uris is of no use"},
+		{"must sign, and cannot", "app", with(func(m *store.ClientMetadata) { m.RequireRequestObject = true }), "needs request_object_signing_alg"},
 		{"unknown visible", "app", with(func(m *store.ClientMetadata) { m.VisiblePrivileges = []string{"nobody"} }), "visible_privileges"},
 	} {
 		err := CheckClient(c.id, c.m, known)

@@ -40,7 +40,8 @@ func fileClients(c *config.Config) []fileClient {
 	for _, k := range c.Clients {
 		f := fileClient{id: k.ID, disabled: k.Disabled, secretHash: k.SecretHash, meta: store.ClientMetadata{
 			Name: k.Name, RedirectURIs: k.RedirectURIs, PostLogoutRedirectURIs: k.PostLogoutRedirectURIs, GrantTypes: k.GrantTypes,
-			ResponseTypes: k.ResponseTypes, Scope: k.Scope, TokenEndpointAuth: k.TokenEndpointAuth, TokenEndpointAuthAlg: k.TokenEndpointAuthAlg, JWKSURI: k.JWKSURI, ApplicationType: k.ApplicationType,
+			ResponseTypes: k.ResponseTypes, Scope: k.Scope, TokenEndpointAuth: k.TokenEndpointAuth, TokenEndpointAuthAlg: k.TokenEndpointAuthAlg, JWKSURI: k.JWKSURI,
+			RequestObjectAlg: k.RequestObjectAlg, RequestURIs: k.RequestURIs, RequireRequestObject: k.RequireRequestObject, ApplicationType: k.ApplicationType,
 			ClientURI: k.ClientURI, LogoURI: k.LogoURI, PolicyURI: k.PolicyURI, TOSURI: k.TOSURI, Contacts: k.Contacts,
 			DefaultMaxAge: k.DefaultMaxAge, IDTokenAlg: k.IDTokenAlg, AccessTokenAlg: k.AccessTokenAlg, AccessTokenFormat: k.AccessTokenFormat,
 			AccessTokenTTL: int64(k.AccessTokenTTL / time.Second), RefreshRotation: k.RefreshRotation, RefreshTokens: k.RefreshTokens,
