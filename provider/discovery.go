@@ -26,6 +26,7 @@ type metadata struct {
 	ACRValues         []string `json:"acr_values_supported"`
 	SubjectTypes      []string `json:"subject_types_supported"`
 	IDTokenAlgs       []string `json:"id_token_signing_alg_values_supported"`
+	UserinfoAlgs      []string `json:"userinfo_signing_alg_values_supported"`
 	RequestObjectAlgs []string `json:"request_object_signing_alg_values_supported"`
 	TokenAuth         []string `json:"token_endpoint_auth_methods_supported"`
 	IntrospectAuth    []string `json:"introspection_endpoint_auth_methods_supported"`
@@ -61,6 +62,7 @@ func (p *Provider) buildDiscovery() ([]byte, error) {
 		JWKS: at("/oauth2/jwks"), Introspect: at("/oauth2/introspect"), Revoke: at("/oauth2/revoke"), Logout: at("/oauth2/logout"),
 		Scopes: Scopes, ResponseTypes: []string{"code"}, ResponseModes: []string{"query", "fragment", "form_post"}, GrantTypes: grantTypes,
 		ACRValues: session.ACRValues, SubjectTypes: []string{"public"}, IDTokenAlgs: SigningAlgs,
+		UserinfoAlgs:      SigningAlgs,
 		RequestObjectAlgs: SigningAlgs, // of clients that registered one; never "none"
 		TokenAuth:         anybody, IntrospectAuth: confidential, RevokeAuth: anybody,
 		TokenAuthAlgs: authAlgs, IntrospectAlgs: authAlgs, RevokeAlgs: authAlgs,

@@ -2,6 +2,7 @@ package provider_test
 
 import (
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -9,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 
 	"github.com/latchkey-idp/latchkey/internal/testidp"
 	"github.com/latchkey-idp/latchkey/store"
@@ -309,4 +312,50 @@ func TestSec_A14_SignedRequestsOnly(t *testing.T) {
 	if q := through(t, b, testidp.Attempt{URL: at}, ada).URL.Query(); !q.Has("code") {
 		t.Errorf("%v", q)
 	}
+}
+
+// TestOIDCC_UserinfoRS256: userinfo-rs256, and the other algorithms. The answer names issuer and client, is signed with a published key, and is neither an
+// ID token hint nor an access token.
+func TestOIDCC_UserinfoRS256(t *testing.T) {
+	t.Parallel()
+	idp := testidp.Start(t, testidp.Options{})
+	ada := full(idp)
+	b := idp.Browser()
+	for _, alg := range []string{"RS256", "PS256", "ES256", "EdDSA"} {
+		rp := idp.RP(store.ClientMetadata{UserinfoAlg: alg, FirstParty: true})
+		set := tokens(t, b, rp, ada)
+		r := bearing(t, idp, set.AccessToken)
+		if r.Status != 200 || r.Header.Get("Content-Type") != "application/jwt" || r.Header.Get("Cache-Control") != "no-store" {
+			t.Fatalf("%s: %d %v %s", alg, r.Status, r.Header, r.Body)
+		}
+		jws := must1(jose.ParseSignedCompact(r.Body, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(alg)}))
+		published := jwks(t, idp)
+		key := published.Key(jws.Signatures[0].Protected.KeyID)
+		if len(key) != 1 {
+			t.Fatalf("%s: kid %q", alg, jws.Signatures[0].Protected.KeyID)
+		}
+		var c object
+		must1(0, json.Unmarshal(must1(jws.Verify(key[0].Key)), &c))
+		if c["iss"] != idp.Issuer || c["aud"] != rp.ID || c["sub"] != set.IDToken.Subject || c["email"] != ada.Email {
+			t.Errorf("%s: %v", alg, c)
+		}
+		if q := b.Get(rp.Start("prompt", "none", "id_token_hint", r.Body).URL).URL.Query(); q.Get("error") != "invalid_request" {
+			t.Errorf("%s: as a hint: %v", alg, q)
+		}
+		if r := bearing(t, idp, r.Body); r.Status != 401 {
+			t.Errorf("%s: as an access token: %d", alg, r.Status)
+		}
+	}
+	// What is refused stays JSON.
+	if r := bearing(t, idp, "x"); r.Status != 401 || r.JSON["error"] != "invalid_token" {
+		t.Errorf("%d %s", r.Status, r.Body)
+	}
+}
+
+// bearing asks userinfo with a token.
+func bearing(t *testing.T, idp *testidp.IDP, token string) testidp.Response {
+	t.Helper()
+	req := must1(http.NewRequest(http.MethodGet, idp.Issuer+"/oauth2/userinfo", nil))
+	req.Header.Set("Authorization", "Bearer "+token)
+	return send(t, idp, req)
 }

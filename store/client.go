@@ -48,6 +48,7 @@ type ClientMetadata struct {
 	Contacts               []string        `json:"contacts,omitempty" yaml:"contacts"`
 	DefaultMaxAge          *int64          `json:"default_max_age,omitempty" yaml:"default_max_age"` // seconds
 	IDTokenAlg             string          `json:"id_token_signed_response_alg,omitempty" yaml:"id_token_signed_response_alg"`
+	UserinfoAlg            string          `json:"userinfo_signed_response_alg,omitempty" yaml:"userinfo_signed_response_alg"` // "" = plain JSON
 	AccessTokenAlg         string          `json:"access_token_signed_response_alg,omitempty" yaml:"access_token_signed_response_alg"`
 	AccessTokenFormat      string          `json:"access_token_format,omitempty" yaml:"access_token_format"`         // jwt (default) or opaque
 	AccessTokenTTL         int64           `json:"access_token_ttl,omitempty" yaml:"access_token_ttl"`               // seconds; 0 = the server's, never more than it

@@ -218,6 +218,9 @@ func (r *reader) checkClientUse(c *Client, path string) {
 	r.text(at("client_name"), c.Name, 0, 100)
 	r.choice(at("application_type"), c.ApplicationType, "web", "native")
 	r.choice(at("id_token_signed_response_alg"), c.IDTokenAlg, algs...)
+	if c.UserinfoAlg != "" {
+		r.choice(at("userinfo_signed_response_alg"), c.UserinfoAlg, algs...)
+	}
 	r.choice(at("access_token_signed_response_alg"), c.AccessTokenAlg, algs...)
 	r.choice(at("access_token_format"), c.AccessTokenFormat, "jwt", "opaque")
 	r.choice(at("refresh_rotation"), c.RefreshRotation, "auto", "always", "never")

@@ -60,6 +60,8 @@ type Client struct {
 	DefaultMaxAge *int64 `yaml:"default_max_age"`
 	// IDTokenAlg signs its ID tokens: RS256, ES256, PS256 or EdDSA.
 	IDTokenAlg string `yaml:"id_token_signed_response_alg"`
+	// UserinfoAlg signs what userinfo answers it, with the same choice; empty = plain JSON.
+	UserinfoAlg string `yaml:"userinfo_signed_response_alg"`
 	// AccessTokenAlg signs its access tokens, with the same choice.
 	AccessTokenAlg string `yaml:"access_token_signed_response_alg"`
 	// AccessTokenFormat is jwt, which an API can check by itself, or opaque, which it must ask Latchkey about.

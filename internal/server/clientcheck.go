@@ -53,6 +53,7 @@ func CheckClient(id string, m store.ClientMetadata, known func(string) bool) err
 	}
 	oneOf("application_type", m.ApplicationType, "web", "native")
 	oneOf("id_token_signed_response_alg", m.IDTokenAlg, provider.SigningAlgs...)
+	oneOf("userinfo_signed_response_alg", m.UserinfoAlg, provider.SigningAlgs...)
 	oneOf("access_token_signed_response_alg", m.AccessTokenAlg, provider.SigningAlgs...)
 	oneOf("access_token_format", m.AccessTokenFormat, "jwt", "opaque")
 	oneOf("refresh_rotation", m.RefreshRotation, "auto", "always", "never")

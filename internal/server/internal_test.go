@@ -224,6 +224,8 @@ func TestCheckClient(t *testing.T) {
 		{"confidential without PKCE", "app", with(func(m *store.ClientMetadata) { m.RequirePKCE = &no }), ""},
 		{"public, no rotation", "app", with(func(m *store.ClientMetadata) { m.TokenEndpointAuth, m.RefreshRotation = "none", "never" }), "must rotate"},
 		{"alg none", "app", with(func(m *store.ClientMetadata) { m.IDTokenAlg = "none" }), "id_token_signed_response_alg"},
+		{"userinfo", "app", with(func(m *store.ClientMetadata) { m.UserinfoAlg = "PS256" }), ""},
+		{"userinfo none", "app", with(func(m *store.ClientMetadata) { m.UserinfoAlg = "none" }), "userinfo_signed_response_alg"},
 		{"alg HS256", "app", with(func(m *store.ClientMetadata) { m.AccessTokenAlg = "HS256" }), "access_token_signed_response_alg"},
 		{"logo", "app", with(func(m *store.ClientMetadata) { m.LogoURI = "data:image/png;base64,x" }), "logo_uri"},
 		{"origin", "app", with(func(m *store.ClientMetadata) { m.AllowedCORSOrigins = []string{"https://app.example.com"} }), ""},

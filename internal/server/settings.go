@@ -43,7 +43,7 @@ func fileClients(c *config.Config) []fileClient {
 			ResponseTypes: k.ResponseTypes, Scope: k.Scope, TokenEndpointAuth: k.TokenEndpointAuth, TokenEndpointAuthAlg: k.TokenEndpointAuthAlg, JWKSURI: k.JWKSURI,
 			RequestObjectAlg: k.RequestObjectAlg, RequestURIs: k.RequestURIs, RequireRequestObject: k.RequireRequestObject, ApplicationType: k.ApplicationType,
 			ClientURI: k.ClientURI, LogoURI: k.LogoURI, PolicyURI: k.PolicyURI, TOSURI: k.TOSURI, Contacts: k.Contacts,
-			DefaultMaxAge: k.DefaultMaxAge, IDTokenAlg: k.IDTokenAlg, AccessTokenAlg: k.AccessTokenAlg, AccessTokenFormat: k.AccessTokenFormat,
+			DefaultMaxAge: k.DefaultMaxAge, IDTokenAlg: k.IDTokenAlg, UserinfoAlg: k.UserinfoAlg, AccessTokenAlg: k.AccessTokenAlg, AccessTokenFormat: k.AccessTokenFormat,
 			AccessTokenTTL: int64(k.AccessTokenTTL / time.Second), RefreshRotation: k.RefreshRotation, RefreshTokens: k.RefreshTokens,
 			FirstParty: k.FirstParty, Resources: k.Resources, Introspect: k.Introspect, RequiredPrivileges: k.RequiredPrivileges,
 			VisiblePrivileges: k.VisiblePrivileges, PrivilegesClaim: k.PrivilegesClaim, AllowedCORSOrigins: k.AllowedCORSOrigins,
