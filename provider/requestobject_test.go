@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -358,4 +359,42 @@ func bearing(t *testing.T, idp *testidp.IDP, token string) testidp.Response {
 	req := must1(http.NewRequest(http.MethodGet, idp.Issuer+"/oauth2/userinfo", nil))
 	req.Header.Set("Authorization", "Bearer "+token)
 	return send(t, idp, req)
+}
+
+// TestSec_A14_OneObjectAtOnce: of six browsers that come with one request object in the same moment, one gets a code.
+func TestSec_A14_OneObjectAtOnce(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, engine string) {
+		idp := testidp.Start(t, testidp.Options{Engine: engine})
+		ada := full(idp)
+		rp := signing(idp, "ES256", func(m *store.ClientMetadata) { m.FirstParty = true })
+		ask := func(pairs ...any) testidp.Attempt {
+			return testidp.Attempt{URL: asking(idp, rp, "request", mint(ecKey(), object{"alg": "ES256"}, objectOf(idp, rp, pairs...)))}
+		}
+		browsers := make([]*testidp.Browser, 6)
+		for i := range browsers {
+			browsers[i] = idp.Browser()
+			through(t, browsers[i], ask(), ada)
+		}
+		for n := range 3 {
+			a := ask("jti", fmt.Sprint("once ", n))
+			var mu sync.Mutex
+			got := map[string]int{}
+			var wg sync.WaitGroup
+			for _, b := range browsers {
+				wg.Go(func() {
+					q := b.Get(a.URL).URL.Query()
+					mu.Lock()
+					defer mu.Unlock()
+					if got[q.Get("error")]++; q.Has("code") {
+						got["code"]++
+					}
+				})
+			}
+			wg.Wait()
+			if got["code"] != 1 || got["invalid_request_object"] != 5 {
+				t.Fatalf("six at once: %v", got)
+			}
+		}
+	})
 }

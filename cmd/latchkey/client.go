@@ -186,7 +186,7 @@ func (a *app) clientShow() *cobra.Command {
 				return a.printJSON(v)
 			}
 			a.pairs("Client ID", v.ID, "Name", v.Name, "Source", v.Source, "State", v.State, "Secrets", v.Secrets,
-				"Authenticates by", orElse(v.TokenEndpointAuth, "client_secret_basic"),
+				"Authenticates by", orElse(v.TokenEndpointAuth, "client_secret_basic"), "Its keys", keysOf(cl),
 				"Redirect URIs", strings.Join(v.RedirectURIs, " "), "After sign-out", strings.Join(v.PostLogoutRedirectURIs, " "),
 				"Back-channel logout", v.BackChannelLogoutURI, "Front-channel logout", v.FrontChannelLogoutURI,
 				"Grant types", orElse(strings.Join(v.GrantTypes, " "), "authorization_code"), "Scope", orElse(v.Scope, "openid profile email"),
@@ -196,6 +196,22 @@ func (a *app) clientShow() *cobra.Command {
 	}
 	a.jsonFlag(cmd)
 	return cmd
+}
+
+// keysOf says where a client's public keys are, "" = it has none.
+func keysOf(c *store.Client) string {
+	if len(c.Metadata.JWKS) == 0 {
+		return c.Metadata.JWKSURI
+	}
+	keys, err := provider.ClientKeys(c.Metadata.JWKS)
+	if err != nil {
+		return err.Error()
+	}
+	var out []string
+	for _, k := range keys {
+		out = append(out, orElse(k.KeyID, "one without an id"))
+	}
+	return strings.Join(out, ", ")
 }
 
 func (a *app) clientRotate() *cobra.Command {
