@@ -10,72 +10,73 @@ import (
 
 // Client is an application registered with Latchkey. Field names of Metadata are those of RFC 7591 where it has one.
 type Client struct {
-	ID             string `db:"id"`
-	Source         string `db:"source"` // "config" (the file is the truth) or "admin"
-	SecretHash     string `db:"secret_hash"`
-	PrevSecretHash string `db:"prev_secret_hash"` // still accepted until PrevUntil
-	PrevUntil      Time   `db:"prev_until"`
+	ID             string         `db:"id"`
+	Source         string         `db:"source"` // "config" (the file is the truth) or "admin"
+	SecretHash     string         `db:"secret_hash"`
+	PrevSecretHash string         `db:"prev_secret_hash"` // still accepted until PrevUntil
+	PrevUntil      Time           `db:"prev_until"`
+	Metadata       ClientMetadata `db:"metadata"`
+	Version        int64          `db:"version"`
+	CreatedAt      Time           `db:"created_at"`
+	UpdatedAt      Time           `db:"updated_at"`
+	DisabledAt     Time           `db:"disabled_at"`
 	// SecretSealed is the secret itself, for clients with client_secret_jwt only; sealed by the caller, bound to the row. "" = nobody needs it.
-	SecretSealed     string         `db:"secret_sealed"`
-	PrevSecretSealed string         `db:"prev_secret_sealed"`
-	Metadata         ClientMetadata `db:"metadata"`
-	Version          int64          `db:"version"`
-	CreatedAt        Time           `db:"created_at"`
-	UpdatedAt        Time           `db:"updated_at"`
-	DisabledAt       Time           `db:"disabled_at"`
+	SecretSealed     string `db:"secret_sealed"`
+	PrevSecretSealed string `db:"prev_secret_sealed"`
 }
 
 // ClientMetadata is kept as TEXT JSON.
 type ClientMetadata struct {
-	Name                   string          `json:"client_name,omitempty" yaml:"client_name"`
-	RedirectURIs           []string        `json:"redirect_uris,omitempty" yaml:"redirect_uris"`
-	PostLogoutRedirectURIs []string        `json:"post_logout_redirect_uris,omitempty" yaml:"post_logout_redirect_uris"`
-	GrantTypes             []string        `json:"grant_types,omitempty" yaml:"grant_types"`                                         // default [authorization_code]
-	ResponseTypes          []string        `json:"response_types,omitempty" yaml:"response_types"`                                   // default [code]; only code exists today
-	Scope                  string          `json:"scope,omitempty" yaml:"scope"`                                                     // space separated; default: openid profile email
-	TokenEndpointAuth      string          `json:"token_endpoint_auth_method,omitempty" yaml:"token_endpoint_auth_method"`           // client_secret_basic (default), client_secret_post, client_secret_jwt, private_key_jwt, none
-	TokenEndpointAuthAlg   string          `json:"token_endpoint_auth_signing_alg,omitempty" yaml:"token_endpoint_auth_signing_alg"` // of its assertions; "" = any that the method allows
-	JWKS                   json.RawMessage `json:"jwks,omitempty" yaml:"jwks"`                                                       // its public keys (RFC 7517)
-	JWKSURI                string          `json:"jwks_uri,omitempty" yaml:"jwks_uri"`                                               // where they are instead
-	RequestObjectAlg       string          `json:"request_object_signing_alg,omitempty" yaml:"request_object_signing_alg"`           // of the requests it signs; "" = it signs none
-	RequestURIs            []string        `json:"request_uris,omitempty" yaml:"request_uris"`                                       // where such requests may lie
-	RequireRequestObject   bool            `json:"require_signed_request_object,omitempty" yaml:"require_signed_request_object"`     // takes no request that it did not sign
-	ApplicationType        string          `json:"application_type,omitempty" yaml:"application_type"`                               // web (default) or native: loopback ports may float
-	ClientURI              string          `json:"client_uri,omitempty" yaml:"client_uri"`
-	LogoURI                string          `json:"logo_uri,omitempty" yaml:"logo_uri"`
-	PolicyURI              string          `json:"policy_uri,omitempty" yaml:"policy_uri"`
-	TOSURI                 string          `json:"tos_uri,omitempty" yaml:"tos_uri"`
-	Contacts               []string        `json:"contacts,omitempty" yaml:"contacts"`
-	DefaultMaxAge          *int64          `json:"default_max_age,omitempty" yaml:"default_max_age"` // seconds
-	IDTokenAlg             string          `json:"id_token_signed_response_alg,omitempty" yaml:"id_token_signed_response_alg"`
-	UserinfoAlg            string          `json:"userinfo_signed_response_alg,omitempty" yaml:"userinfo_signed_response_alg"` // "" = plain JSON
-	AccessTokenAlg         string          `json:"access_token_signed_response_alg,omitempty" yaml:"access_token_signed_response_alg"`
-	AccessTokenFormat      string          `json:"access_token_format,omitempty" yaml:"access_token_format"`         // jwt (default) or opaque
-	AccessTokenTTL         int64           `json:"access_token_ttl,omitempty" yaml:"access_token_ttl"`               // seconds; 0 = the server's, never more than it
-	RefreshRotation        string          `json:"refresh_rotation,omitempty" yaml:"refresh_rotation"`               // auto (default) always never
-	RefreshTokens          string          `json:"refresh_tokens,omitempty" yaml:"refresh_tokens"`                   // offline (default: needs offline_access) or session
-	RequirePKCE            *bool           `json:"require_pkce,omitempty" yaml:"require_pkce"`                       // nil = true
-	FirstParty             bool            `json:"first_party,omitempty" yaml:"first_party"`                         // no consent page
-	Resources              []string        `json:"resources,omitempty" yaml:"resources"`                             // audiences it serves; the first is its default
-	Introspect             string          `json:"introspect,omitempty" yaml:"introspect"`                           // "" = tokens issued to it or naming it, "resources" = and those for its resources, "any"
-	RequiredPrivileges     []any           `json:"required_privileges,omitempty" yaml:"required_privileges"`         // [a, [b, c]] = a AND (b OR c)
-	VisiblePrivileges      []string        `json:"visible_privileges,omitempty" yaml:"visible_privileges"`           // empty = every general one and the client's own roles
-	PrivilegesClaim        string          `json:"privileges_claim,omitempty" yaml:"privileges_claim"`               // another name, dots nest: realm_access.roles
-	PrivilegesFormat       string          `json:"privileges_format,omitempty" yaml:"privileges_format"`             // array (default) or string: separated by spaces
-	PrivilegesStrip        bool            `json:"privileges_strip_prefix,omitempty" yaml:"privileges_strip_prefix"` // its own roles without client_id:
-	DebugPermissions       bool            `json:"debug_permissions,omitempty" yaml:"debug_permissions"`             // log each check of its requirement, for actions that are flagged too; never in production
-	AllowedCORSOrigins     []string        `json:"allowed_cors_origins,omitempty" yaml:"allowed_cors_origins"`
-	Connectors             []string        `json:"connectors,omitempty" yaml:"connectors"`               // ways to sign in it takes, "password" among them; empty = all
-	DefaultConnector       string          `json:"default_connector,omitempty" yaml:"default_connector"` // people go there without being asked; "" = they choose, unless there is one way only
-	Registration           string          `json:"registration,omitempty" yaml:"registration"`           // of new people who come for it: open approval invite closed; the stricter of it and the connector's counts
-	RequireACR             string          `json:"require_acr,omitempty" yaml:"require_acr"`             // 2 phr phrh: how well people must show who they are; "" = as their account demands
-	AllowActAs             bool            `json:"allow_act_as,omitempty" yaml:"allow_act_as"`           // takes people who act for others: its tokens may have the claim act
-	RequireEmail           bool            `json:"require_email,omitempty" yaml:"require_email"`         // people without an address are asked for one, and prove it by mail
+	Name                   string   `json:"client_name,omitempty" yaml:"client_name"`
+	RedirectURIs           []string `json:"redirect_uris,omitempty" yaml:"redirect_uris"`
+	PostLogoutRedirectURIs []string `json:"post_logout_redirect_uris,omitempty" yaml:"post_logout_redirect_uris"`
+	GrantTypes             []string `json:"grant_types,omitempty" yaml:"grant_types"`                               // default [authorization_code]
+	ResponseTypes          []string `json:"response_types,omitempty" yaml:"response_types"`                         // default [code]; only code exists today
+	Scope                  string   `json:"scope,omitempty" yaml:"scope"`                                           // space separated; default: openid profile email
+	TokenEndpointAuth      string   `json:"token_endpoint_auth_method,omitempty" yaml:"token_endpoint_auth_method"` // client_secret_basic (default), client_secret_post, client_secret_jwt, private_key_jwt, none
+	ApplicationType        string   `json:"application_type,omitempty" yaml:"application_type"`                     // web (default) or native: loopback ports may float
+	ClientURI              string   `json:"client_uri,omitempty" yaml:"client_uri"`
+	LogoURI                string   `json:"logo_uri,omitempty" yaml:"logo_uri"`
+	PolicyURI              string   `json:"policy_uri,omitempty" yaml:"policy_uri"`
+	TOSURI                 string   `json:"tos_uri,omitempty" yaml:"tos_uri"`
+	Contacts               []string `json:"contacts,omitempty" yaml:"contacts"`
+	DefaultMaxAge          *int64   `json:"default_max_age,omitempty" yaml:"default_max_age"` // seconds
+	IDTokenAlg             string   `json:"id_token_signed_response_alg,omitempty" yaml:"id_token_signed_response_alg"`
+	AccessTokenAlg         string   `json:"access_token_signed_response_alg,omitempty" yaml:"access_token_signed_response_alg"`
+	AccessTokenFormat      string   `json:"access_token_format,omitempty" yaml:"access_token_format"`         // jwt (default) or opaque
+	AccessTokenTTL         int64    `json:"access_token_ttl,omitempty" yaml:"access_token_ttl"`               // seconds; 0 = the server's, never more than it
+	RefreshRotation        string   `json:"refresh_rotation,omitempty" yaml:"refresh_rotation"`               // auto (default) always never
+	RefreshTokens          string   `json:"refresh_tokens,omitempty" yaml:"refresh_tokens"`                   // offline (default: needs offline_access) or session
+	RequirePKCE            *bool    `json:"require_pkce,omitempty" yaml:"require_pkce"`                       // nil = true
+	FirstParty             bool     `json:"first_party,omitempty" yaml:"first_party"`                         // no consent page
+	Resources              []string `json:"resources,omitempty" yaml:"resources"`                             // audiences it serves; the first is its default
+	Introspect             string   `json:"introspect,omitempty" yaml:"introspect"`                           // "" = tokens issued to it or naming it, "resources" = and those for its resources, "any"
+	RequiredPrivileges     []any    `json:"required_privileges,omitempty" yaml:"required_privileges"`         // [a, [b, c]] = a AND (b OR c)
+	VisiblePrivileges      []string `json:"visible_privileges,omitempty" yaml:"visible_privileges"`           // empty = every general one and the client's own roles
+	PrivilegesClaim        string   `json:"privileges_claim,omitempty" yaml:"privileges_claim"`               // another name, dots nest: realm_access.roles
+	PrivilegesFormat       string   `json:"privileges_format,omitempty" yaml:"privileges_format"`             // array (default) or string: separated by spaces
+	PrivilegesStrip        bool     `json:"privileges_strip_prefix,omitempty" yaml:"privileges_strip_prefix"` // its own roles without client_id:
+	DebugPermissions       bool     `json:"debug_permissions,omitempty" yaml:"debug_permissions"`             // log each check of its requirement, for actions that are flagged too; never in production
+	AllowedCORSOrigins     []string `json:"allowed_cors_origins,omitempty" yaml:"allowed_cors_origins"`
+	Connectors             []string `json:"connectors,omitempty" yaml:"connectors"`               // ways to sign in it takes, "password" among them; empty = all
+	DefaultConnector       string   `json:"default_connector,omitempty" yaml:"default_connector"` // people go there without being asked; "" = they choose, unless there is one way only
+	Registration           string   `json:"registration,omitempty" yaml:"registration"`           // of new people who come for it: open approval invite closed; the stricter of it and the connector's counts
+	RequireACR             string   `json:"require_acr,omitempty" yaml:"require_acr"`             // 2 phr phrh: how well people must show who they are; "" = as their account demands
+	AllowActAs             bool     `json:"allow_act_as,omitempty" yaml:"allow_act_as"`           // takes people who act for others: its tokens may have the claim act
+	RequireEmail           bool     `json:"require_email,omitempty" yaml:"require_email"`         // people without an address are asked for one, and prove it by mail
 
 	BackChannelLogoutURI      string `json:"backchannel_logout_uri,omitempty" yaml:"backchannel_logout_uri"`                           // told of ended sessions
 	BackChannelLogoutSession  bool   `json:"backchannel_logout_session_required,omitempty" yaml:"backchannel_logout_session_required"` // by their sid only
 	FrontChannelLogoutURI     string `json:"frontchannel_logout_uri,omitempty" yaml:"frontchannel_logout_uri"`                         // loaded by the browser at a sign-out
 	FrontChannelLogoutSession bool   `json:"frontchannel_logout_session_required,omitempty" yaml:"frontchannel_logout_session_required"`
+
+	JWKS                 json.RawMessage `json:"jwks,omitempty" yaml:"jwks"`                                                       // its public keys (RFC 7517)
+	JWKSURI              string          `json:"jwks_uri,omitempty" yaml:"jwks_uri"`                                               // where they are instead
+	TokenEndpointAuthAlg string          `json:"token_endpoint_auth_signing_alg,omitempty" yaml:"token_endpoint_auth_signing_alg"` // of its assertions; "" = any that the method allows
+	RequestObjectAlg     string          `json:"request_object_signing_alg,omitempty" yaml:"request_object_signing_alg"`           // of the requests it signs; "" = it signs none
+	RequestURIs          []string        `json:"request_uris,omitempty" yaml:"request_uris"`                                       // where such requests may lie
+	RequireRequestObject bool            `json:"require_signed_request_object,omitempty" yaml:"require_signed_request_object"`     // takes no request that it did not sign
+	UserinfoAlg          string          `json:"userinfo_signed_response_alg,omitempty" yaml:"userinfo_signed_response_alg"`       // "" = plain JSON
 }
 
 // Value implements driver.Valuer.
