@@ -112,7 +112,7 @@ func (p *Provider) hint(ctx context.Context, tok string) (*idHint, error) {
 		return nil, err
 	}
 	h := new(idHint)
-	if err := json.Unmarshal(raw, h); err != nil || h.Issuer != p.c.Issuer || h.Subject == "" || h.Audience == "" {
+	if err := json.Unmarshal(raw, h); err != nil || h.Issuer != p.c.Issuer || h.Subject == "" || h.Audience == "" || h.Expires == 0 { // signed userinfo has no exp
 		return nil, errBadToken
 	}
 	return h, nil
@@ -123,6 +123,7 @@ type idHint struct {
 	Subject  string `json:"sub"`
 	Audience string `json:"aud"`
 	SID      string `json:"sid"`
+	Expires  int64  `json:"exp"`
 }
 
 // liveAccess says whether the token still stands, and reads what stands behind it: one statement.

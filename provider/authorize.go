@@ -28,6 +28,7 @@ func (p *Provider) authorize(w http.ResponseWriter, r *http.Request) error {
 	}
 	raw.Del(hintParam)
 	raw.Del(storedParam)
+	raw.Del(markerParam)
 	q, refused, page := p.resolve(r.Context(), raw)
 	if page != nil {
 		return page
@@ -273,6 +274,12 @@ func (p *Provider) deniedURL(q *request, text string) (string, error) {
 // issue runs fosite's handlers and answers with the code.
 // ends is when a person who acts may do so no more.
 func (p *Provider) issue(w http.ResponseWriter, r *http.Request, q *request, sess *session.Session, ends store.Time, started, now time.Time) error {
+	if err := p.spendRequest(r.Context(), q); err != nil {
+		if oe := (*oauthError)(nil); errors.As(err, &oe) {
+			return p.respondError(w, r, q, oe)
+		}
+		return err
+	}
 	ctx := context.WithValue(r.Context(), requestKey{}, q)
 	fr := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/oauth2/authorize"}, Header: http.Header{}, Form: q.fositeForm(), PostForm: url.Values{}}
 	ar, err := p.fosite.NewAuthorizeRequest(ctx, fr.WithContext(ctx))
@@ -303,7 +310,7 @@ func (q *request) fositeForm() url.Values {
 	form := make(url.Values, len(q.form))
 	for k, v := range q.form {
 		switch k {
-		case hintParam, "claims", "id_token_hint", "resource", "state", "nonce": // ours; fosite would only look at them wrongly
+		case hintParam, markerParam, "claims", "id_token_hint", "resource", "state", "nonce": // ours; fosite would only look at them wrongly
 		default:
 			form[k] = v
 		}

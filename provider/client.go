@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/ory/fosite"
 
 	"github.com/latchkey-idp/latchkey/store"
@@ -24,6 +25,7 @@ type Client struct {
 	redirects []string // registered, plus the loopback variant this request proved to match
 	scopes    fosite.Arguments
 	grants    fosite.Arguments
+	keys      []jose.JSONWebKey // of the registration itself; nil = it has none
 }
 
 var (
@@ -41,7 +43,7 @@ func newClient(c *store.Client) *Client {
 	if len(grants) == 0 {
 		grants = defaultGrantTypes
 	}
-	return &Client{Client: c, redirects: c.Metadata.RedirectURIs, scopes: strings.Fields(scope), grants: grants}
+	return &Client{Client: c, redirects: c.Metadata.RedirectURIs, scopes: strings.Fields(scope), grants: grants, keys: inlineKeys(c)}
 }
 
 // GetID implements fosite.Client.
@@ -96,6 +98,9 @@ func (c *Client) rotates() bool {
 	}
 	return c.IsPublic()
 }
+
+// authMethod is how it proves itself.
+func (c *Client) authMethod() string { return orDefault(c.Metadata.TokenEndpointAuth, authBasic) }
 
 func (c *Client) native() bool { return c.Metadata.ApplicationType == "native" }
 

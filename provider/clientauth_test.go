@@ -2,10 +2,19 @@ package provider
 
 import (
 	"encoding/base64"
+	"maps"
 	"net/http/httptest"
 	"net/url"
 	"testing"
 )
+
+// asserted is a form with an assertion of the client app; more replaces.
+func asserted(more url.Values) url.Values {
+	part := func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
+	form := url.Values{"client_assertion_type": {assertionType}, "client_assertion": {part(`{"alg":"RS256"}`) + "." + part(`{"sub":"app"}`) + ".AAAA"}}
+	maps.Copy(form, more)
+	return form
+}
 
 func TestClientCredentialsAreReadOneWay(t *testing.T) {
 	t.Parallel()
@@ -33,16 +42,24 @@ func TestClientCredentialsAreReadOneWay(t *testing.T) {
 		"not base64":             {[]string{"Basic ???"}, nil, "", "", "", true},
 		"no colon":               {[]string{enc("app")}, nil, "", "", "", true},
 		"no id":                  {[]string{enc(":s")}, nil, "", "", "", true},
-		"assertion":              {nil, url.Values{"client_id": {"app"}, "client_assertion": {"x"}}, "", "", "", true},
+		"assertion":              {nil, asserted(nil), "app", "", anAssertion, false},
+		"assertion with its id":  {nil, asserted(url.Values{"client_id": {"app"}}), "app", "", anAssertion, false},
+		"assertion, another id":  {nil, asserted(url.Values{"client_id": {"b"}}), "", "", "", true},
+		"assertion and secret":   {nil, asserted(url.Values{"client_secret": {"s"}}), "", "", "", true},
+		"assertion and basic":    {[]string{enc("app:s")}, asserted(nil), "", "", "", true},
+		"assertion, no type":     {nil, asserted(url.Values{"client_assertion_type": {}}), "", "", "", true},
+		"assertion, SAML":        {nil, asserted(url.Values{"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:saml2-bearer"}}), "", "", "", true},
+		"assertion, rubbish":     {nil, asserted(url.Values{"client_id": {"app"}, "client_assertion": {"x"}}), "", "", "", true},
+		"type alone":             {nil, url.Values{"client_id": {"app"}, "client_assertion_type": {assertionType}}, "", "", "", true},
 	} {
 		r := httptest.NewRequest("POST", "/oauth2/token", nil)
 		r.Header["Authorization"] = c.auth
 		if c.form == nil {
 			c.form = url.Values{}
 		}
-		id, secret, _, meth, err := credentials(r, c.form)
-		if (err != nil) != c.bad || id != c.id || secret != c.secret || meth != c.meth {
-			t.Errorf("%s: %q %q %q %v", name, id, secret, meth, err)
+		got, err := readCredentials(r, c.form)
+		if (err != nil) != c.bad || got.id != c.id || got.secret != c.secret || got.method != c.meth {
+			t.Errorf("%s: %+v %v", name, got, err)
 		}
 	}
 }
@@ -54,11 +71,11 @@ func TestSecretsAreTakenInEitherSpelling(t *testing.T) {
 	for sent, ok := range map[string]bool{"a+b/c=": true, "a%2Bb%2Fc%3D": true, "a b/c=": false, "a+b/c": false, "": false} {
 		r := httptest.NewRequest("POST", "/oauth2/token", nil)
 		r.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("app:"+sent)))
-		_, secret, raw, _, err := credentials(r, url.Values{})
+		c, err := readCredentials(r, url.Values{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := secretMatches(hash, secret, raw); got != ok {
+		if got := secretMatches(hash, c.secret, c.raw); got != ok {
 			t.Errorf("%q: %v", sent, got)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/latchkey-idp/latchkey/login/session"
 )
@@ -25,10 +26,14 @@ type metadata struct {
 	ACRValues         []string `json:"acr_values_supported"`
 	SubjectTypes      []string `json:"subject_types_supported"`
 	IDTokenAlgs       []string `json:"id_token_signing_alg_values_supported"`
+	UserinfoAlgs      []string `json:"userinfo_signing_alg_values_supported"`
 	RequestObjectAlgs []string `json:"request_object_signing_alg_values_supported"`
 	TokenAuth         []string `json:"token_endpoint_auth_methods_supported"`
 	IntrospectAuth    []string `json:"introspection_endpoint_auth_methods_supported"`
 	RevokeAuth        []string `json:"revocation_endpoint_auth_methods_supported"`
+	TokenAuthAlgs     []string `json:"token_endpoint_auth_signing_alg_values_supported"`
+	IntrospectAlgs    []string `json:"introspection_endpoint_auth_signing_alg_values_supported"`
+	RevokeAlgs        []string `json:"revocation_endpoint_auth_signing_alg_values_supported"`
 	DisplayValues     []string `json:"display_values_supported"`
 	ClaimTypes        []string `json:"claim_types_supported"`
 	Claims            []string `json:"claims_supported"`
@@ -49,19 +54,22 @@ type metadata struct {
 
 func (p *Provider) buildDiscovery() ([]byte, error) {
 	at := func(path string) string { return p.c.Issuer + path }
-	confidential := []string{authBasic, authPost}
+	confidential := []string{authBasic, authPost, authSecretJWT, authPrivateKey}
+	anybody := append(slices.Clone(confidential), authNone)
+	authAlgs := append(slices.Clone(assertionAlgs), secretAlgs...)
 	m := metadata{
 		Issuer: p.c.Issuer, Authorize: at("/oauth2/authorize"), Token: at("/oauth2/token"), Userinfo: at("/oauth2/userinfo"),
 		JWKS: at("/oauth2/jwks"), Introspect: at("/oauth2/introspect"), Revoke: at("/oauth2/revoke"), Logout: at("/oauth2/logout"),
 		Scopes: Scopes, ResponseTypes: []string{"code"}, ResponseModes: []string{"query", "fragment", "form_post"}, GrantTypes: grantTypes,
 		ACRValues: session.ACRValues, SubjectTypes: []string{"public"}, IDTokenAlgs: SigningAlgs,
-		// Announced without "none", although request objects are off: certification skips the unsigned ones then, instead of trying.
-		RequestObjectAlgs: SigningAlgs,
-		TokenAuth:         append(confidential[:2:2], authNone), IntrospectAuth: confidential, RevokeAuth: append(confidential[:2:2], authNone),
+		UserinfoAlgs:      SigningAlgs,
+		RequestObjectAlgs: SigningAlgs, // of clients that registered one; never "none"
+		TokenAuth:         anybody, IntrospectAuth: confidential, RevokeAuth: anybody,
+		TokenAuthAlgs: authAlgs, IntrospectAlgs: authAlgs, RevokeAlgs: authAlgs,
 		DisplayValues: []string{"page"}, ClaimTypes: []string{"normal"}, Claims: claimNames(), UILocales: []string{"en", "de"},
 		PKCE: []string{"S256"}, Prompts: []string{"none", "login", "consent", "select_account"},
 		// The defaults of the specification differ, so each is said.
-		ClaimsParameter: true, IssuerInResponse: true,
+		ClaimsParameter: true, IssuerInResponse: true, RequestParameter: true, RequestURI: true, RequireRequestURI: true,
 		BackChannelLogout: true, BackChannelLogoutSession: true, FrontChannelLogout: true, FrontChannelLogoutSession: true,
 	}
 	b, err := json.Marshal(m)

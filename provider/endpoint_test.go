@@ -187,7 +187,7 @@ func TestSec_B15_ClientSecrets(t *testing.T) {
 		if r := rp.Token(cc); r.Status != 200 {
 			t.Fatal(r.Body)
 		}
-		if err := idp.Store.RotateClientSecret(ctx, "cli", rp.ID, provider.HashSecret("new-secret"), time.Hour); err != nil {
+		if err := idp.Store.RotateClientSecret(ctx, "cli", rp.ID, store.ClientSecret{Hash: provider.HashSecret("new-secret")}, time.Hour); err != nil {
 			t.Fatal(err)
 		}
 		next := *rp

@@ -26,6 +26,7 @@ const (
 	algPS256   = "PS256"
 	algSeal    = "A256GCM" // codes and opaque access tokens
 	algRefresh = "HS256"   // refresh tokens
+	algHS256   = "HS256"   // what clients with client_secret_jwt sign their assertions with
 )
 
 // SigningAlgs are what a client may register for its tokens.

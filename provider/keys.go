@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -380,7 +381,7 @@ func (k *KeySet) Retire(ctx context.Context, actor, kid string) error {
 	return k.Ensure(ctx)
 }
 
-// Reseal seals every key anew under the newest master key; the number of rows it changed.
+// Reseal seals every key, and every client secret that is kept, anew under the newest master key; the number of rows it changed.
 func (k *KeySet) Reseal(ctx context.Context, actor string) (int, error) {
 	n, err := k.c.Store.ResealKeys(ctx, actor, func(r store.SigningKey) (string, string, error) {
 		if r.MasterKID == k.c.Master.ID() {
@@ -395,7 +396,20 @@ func (k *KeySet) Reseal(ctx context.Context, actor string) (int, error) {
 	if err != nil {
 		return n, fmt.Errorf("provider: reseal keys: %w", err)
 	}
-	return n, nil
+	secrets, err := k.c.Store.ResealClientSecrets(ctx, actor, func(id, sealed string) (string, error) {
+		if strings.HasPrefix(sealed, k.c.Master.ID()+":") {
+			return sealed, nil
+		}
+		secret, err := k.c.Master.OpenClientSecret(id, sealed)
+		if err != nil {
+			return "", err
+		}
+		return k.c.Master.ClientSecret(id, authSecretJWT, secret).Sealed, nil
+	})
+	if err != nil {
+		return n, fmt.Errorf("provider: reseal secrets of clients: %w", err)
+	}
+	return n + secrets, nil
 }
 
 // JWKS returns the public keys (RFC 7517 §5) as prepared bytes, with their ETag.

@@ -329,15 +329,6 @@ func TestOIDCC_EnsurePostRequestSucceeds(t *testing.T) {
 	redeem(t, rp, a, p.URL.Query())
 }
 
-func TestOIDCC_RequestObjectsAreAnnouncedAsUnsupported(t *testing.T) {
-	t.Parallel()
-	idp := testidp.Start(t, testidp.Options{})
-	m := certified(idp, "").Metadata()
-	if m["request_parameter_supported"] != false || m["request_uri_parameter_supported"] != false {
-		t.Errorf("%v %v", m["request_parameter_supported"], m["request_uri_parameter_supported"])
-	}
-}
-
 func TestOIDCC_ClaimsEssential(t *testing.T) {
 	t.Parallel()
 	idp := testidp.Start(t, testidp.Options{})

@@ -45,6 +45,8 @@ type Config struct {
 	// UpstreamSignOut is asked before a session ends. What it returns, unless nil, answers the request after that: it leads on through the sign-out
 	// of the upstream the session came from, and then to the application's address, and loads frames on the way (FrontChannel). nil = no session came from an upstream.
 	UpstreamSignOut func(ctx context.Context, s *session.Session, then string) func(w http.ResponseWriter, r *http.Request, frames []string) error
+	// Outbound reaches the addresses that clients name; nil = web.Outbound(true), which reaches public ones only. Tests put their own in its place.
+	Outbound *http.Client
 	// Observe counts: issued tokens by grant type, refusals by error code. nil = not counted.
 	Observe func(kind, detail string)
 
@@ -66,6 +68,8 @@ type Provider struct {
 	seen      *verified
 	views     sync.Map // client id -> *Client of the row last seen
 	origins   atomic.Pointer[map[string]bool]
+
+	keySources keySources // jwks_uris of clients
 }
 
 // New checks the configuration and builds the handler lists by hand: a grant type that is not here does not exist (security.md B13).
@@ -114,7 +118,10 @@ func New(c Config) (*Provider, error) {
 	if c.Observe == nil {
 		c.Observe = func(string, string) {}
 	}
-	p := &Provider{c: c, seen: newVerified(4096, 65536)}
+	if c.Outbound == nil {
+		c.Outbound = web.Outbound(true)
+	}
+	p := &Provider{c: c, seen: newVerified(4096, 65536), keySources: keySources{http: c.Outbound, now: c.Now}}
 	p.fosite = p.engine()
 	if p.discovery, err = p.buildDiscovery(); err != nil {
 		return nil, err

@@ -33,6 +33,7 @@ type request struct {
 	rawClaims json.RawMessage
 	hintSub   string // subject of a good id_token_hint, or of claims.id_token.sub
 	hintBad   bool   // a hint was given that is not ours
+	marker    string // of the jti of the request object it came in; "" = nothing to spend
 
 	fresh bool // the sender's form is checked for the first time; false on the way back from login or consent
 }
@@ -59,7 +60,6 @@ func problem(code, key string, err error) error {
 // resolve turns the raw parameters into a request. What is refused goes to the client, at its registered URI; the error is for a
 // page. Both nil: go on.
 func (p *Provider) resolve(ctx context.Context, raw url.Values) (*request, *oauthError, error) {
-	q := &request{form: url.Values{}}
 	for _, k := range []string{"client_id", "redirect_uri"} {
 		if len(raw[k]) > 1 {
 			return nil, nil, problem("invalid_request", "error.app_request", errors.New(k+" given twice"))
@@ -72,35 +72,36 @@ func (p *Provider) resolve(ctx context.Context, raw url.Values) (*request, *oaut
 	if err != nil {
 		return nil, nil, err
 	}
-	q.client = c
-	q.redirect = raw.Get("redirect_uri")
+	marker, signed := "", raw.Has("request") || raw.Has("request_uri")
 	switch {
-	case q.redirect == "" && len(c.redirects) == 1 && !slices.Contains(strings.Fields(raw.Get("scope")), scopeOpenID):
-		q.redirect = c.redirects[0] // RFC 6749 §3.1.2.3; OIDC Core §3.1.2.1 wants it always
-	case q.redirect == "":
-		return nil, nil, problem("invalid_request", "error.app_redirect", errors.New("no redirect_uri"))
-	case !matchRedirect(q.redirect, c):
-		return nil, nil, problem("invalid_request", "error.app_redirect", errors.New("redirect_uri not registered"))
+	case signed:
+		opened, mark, refused := p.openRequest(ctx, c, raw)
+		if refused != nil {
+			// Nothing within is proven. What stands beside it says who is told, as it does for any request.
+			q, page := newRequest(c, raw)
+			if page != nil {
+				return nil, nil, problem(refused.code, "error.app_request", refused)
+			}
+			return q, refused, nil
+		}
+		raw, marker = opened, mark
+	case raw.Has(storedParam):
+		marker = raw.Get(markerParam)
 	}
-	if !slices.Contains(c.redirects, q.redirect) { // a loopback variant: fosite's own match must agree, for this request
-		own := *c
-		own.redirects = append(slices.Clone(c.redirects), q.redirect)
-		q.client = &own
+	q, page := newRequest(c, raw)
+	if page != nil {
+		return nil, nil, page
 	}
-
 	// From here on the client may hear what is wrong, in the way it asked for if that can be made out.
-	if len(raw["state"]) == 1 {
-		q.state = raw.Get("state")
-	}
-	q.mode = raw.Get("response_mode")
 	bad := func(code, text string) (*request, *oauthError, error) { return q, refuse(code, text), nil }
-	switch q.mode {
-	case "query", "fragment", "form_post":
-	case "":
-		q.mode = "query"
-	default:
-		q.mode = "query"
+	if m := raw.Get("response_mode"); m != "" && m != q.mode {
 		return bad("invalid_request", "The response_mode is not supported: use query, fragment or form_post.")
+	}
+	if c.Metadata.RequireRequestObject && !signed && !raw.Has(storedParam) { // RFC 9101 §10.5
+		return bad("invalid_request", "This client must sign its requests: request or request_uri is missing.")
+	}
+	if q.marker = marker; marker != "" {
+		q.form.Set(markerParam, marker)
 	}
 	for _, k := range known {
 		// RFC 6749 §3.1: parameters must not be included more than once; RFC 8707 §2 lets resource repeat.
@@ -111,14 +112,8 @@ func (p *Provider) resolve(ctx context.Context, raw url.Values) (*request, *oaut
 			q.form[k] = v
 		}
 	}
-	for k, v := range map[string][2]string{
-		"request":      {"request_not_supported", "Request objects are not supported."},
-		"request_uri":  {"request_uri_not_supported", "Request objects by reference are not supported."},
-		"registration": {"registration_not_supported", "Registration in the request is not supported."},
-	} {
-		if raw.Has(k) {
-			return bad(v[0], v[1])
-		}
+	if raw.Has("registration") {
+		return bad("registration_not_supported", "Registration in the request is not supported.")
 	}
 	switch rt := q.form.Get("response_type"); rt {
 	case "code":
@@ -162,10 +157,37 @@ func (p *Provider) resolve(ctx context.Context, raw url.Values) (*request, *oaut
 	return q, nil, nil
 }
 
-// hintParam keeps the hint's subject in the stored form; storedParam marks a form that came from our own row. A browser cannot set
-// either: authorize removes both before resolve sees them.
+// newRequest finds out where the answer goes and how; the error is for a page.
+func newRequest(c *Client, raw url.Values) (*request, error) {
+	q := &request{form: url.Values{}, client: c, redirect: raw.Get("redirect_uri")}
+	switch {
+	case q.redirect == "" && len(c.redirects) == 1 && !slices.Contains(strings.Fields(raw.Get("scope")), scopeOpenID):
+		q.redirect = c.redirects[0] // RFC 6749 §3.1.2.3; OIDC Core §3.1.2.1 wants it always
+	case q.redirect == "":
+		return nil, problem("invalid_request", "error.app_redirect", errors.New("no redirect_uri"))
+	case !matchRedirect(q.redirect, c):
+		return nil, problem("invalid_request", "error.app_redirect", errors.New("redirect_uri not registered"))
+	}
+	if !slices.Contains(c.redirects, q.redirect) { // a loopback variant: fosite's own match must agree, for this request
+		own := *c
+		own.redirects = append(slices.Clone(c.redirects), q.redirect)
+		q.client = &own
+	}
+	if len(raw["state"]) == 1 {
+		q.state = raw.Get("state")
+	}
+	q.mode = "query"
+	if m := raw.Get("response_mode"); m == "fragment" || m == "form_post" {
+		q.mode = m
+	}
+	return q, nil
+}
+
+// hintParam and markerParam keep the hint's subject and what a request object spends in the stored form; storedParam marks a form that came from our
+// own row. A browser cannot set any: authorize removes them before resolve sees them.
 const (
 	hintParam   = "latchkey:hint_sub"
+	markerParam = "latchkey:marker"
 	storedParam = "latchkey:stored"
 )
 

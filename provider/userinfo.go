@@ -1,7 +1,9 @@
 package provider
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
 	"mime"
 	"net/http"
 	"slices"
@@ -53,7 +55,33 @@ func (p *Provider) userinfo(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, userinfoContents(c, l, held, strings.Fields(a.Scope), requested, g.ActorID))
+	m := userinfoContents(c, l, held, strings.Fields(a.Scope), requested, g.ActorID)
+	if alg := c.Metadata.UserinfoAlg; alg != "" {
+		return p.writeSignedUserinfo(w, r, c, alg, m)
+	}
+	return writeJSON(w, http.StatusOK, m)
+}
+
+// writeSignedUserinfo answers with a JWT (OIDC Core §5.3.2): issuer and client are within, so that nobody passes it off as another's.
+func (p *Provider) writeSignedUserinfo(w http.ResponseWriter, r *http.Request, c *Client, alg string, m map[string]any) error {
+	m["iss"], m["aud"] = p.c.Issuer, c.ID
+	s, err := p.c.Keys.signerFor(r.Context(), alg)
+	if err != nil {
+		return p.badBearer(w, r, err)
+	}
+	payload, err := json.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("provider: userinfo: %w", err)
+	}
+	jwt, err := s.sign(typJWT, payload)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/jwt")
+	h.Set("Cache-Control", "no-store")
+	_, err = w.Write([]byte(jwt))
+	return err
 }
 
 // userinfoContents is what userinfo answers at this moment.

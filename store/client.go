@@ -20,6 +20,9 @@ type Client struct {
 	CreatedAt      Time           `db:"created_at"`
 	UpdatedAt      Time           `db:"updated_at"`
 	DisabledAt     Time           `db:"disabled_at"`
+	// SecretSealed is the secret itself, for clients with client_secret_jwt only; sealed by the caller, bound to the row. "" = nobody needs it.
+	SecretSealed     string `db:"secret_sealed"`
+	PrevSecretSealed string `db:"prev_secret_sealed"`
 }
 
 // ClientMetadata is kept as TEXT JSON.
@@ -30,7 +33,7 @@ type ClientMetadata struct {
 	GrantTypes             []string `json:"grant_types,omitempty" yaml:"grant_types"`                               // default [authorization_code]
 	ResponseTypes          []string `json:"response_types,omitempty" yaml:"response_types"`                         // default [code]; only code exists today
 	Scope                  string   `json:"scope,omitempty" yaml:"scope"`                                           // space separated; default: openid profile email
-	TokenEndpointAuth      string   `json:"token_endpoint_auth_method,omitempty" yaml:"token_endpoint_auth_method"` // client_secret_basic (default), client_secret_post, none
+	TokenEndpointAuth      string   `json:"token_endpoint_auth_method,omitempty" yaml:"token_endpoint_auth_method"` // client_secret_basic (default), client_secret_post, client_secret_jwt, private_key_jwt, none
 	ApplicationType        string   `json:"application_type,omitempty" yaml:"application_type"`                     // web (default) or native: loopback ports may float
 	ClientURI              string   `json:"client_uri,omitempty" yaml:"client_uri"`
 	LogoURI                string   `json:"logo_uri,omitempty" yaml:"logo_uri"`
@@ -66,6 +69,14 @@ type ClientMetadata struct {
 	BackChannelLogoutSession  bool   `json:"backchannel_logout_session_required,omitempty" yaml:"backchannel_logout_session_required"` // by their sid only
 	FrontChannelLogoutURI     string `json:"frontchannel_logout_uri,omitempty" yaml:"frontchannel_logout_uri"`                         // loaded by the browser at a sign-out
 	FrontChannelLogoutSession bool   `json:"frontchannel_logout_session_required,omitempty" yaml:"frontchannel_logout_session_required"`
+
+	JWKS                 json.RawMessage `json:"jwks,omitempty" yaml:"jwks"`                                                       // its public keys (RFC 7517)
+	JWKSURI              string          `json:"jwks_uri,omitempty" yaml:"jwks_uri"`                                               // where they are instead
+	TokenEndpointAuthAlg string          `json:"token_endpoint_auth_signing_alg,omitempty" yaml:"token_endpoint_auth_signing_alg"` // of its assertions; "" = any that the method allows
+	RequestObjectAlg     string          `json:"request_object_signing_alg,omitempty" yaml:"request_object_signing_alg"`           // of the requests it signs; "" = it signs none
+	RequestURIs          []string        `json:"request_uris,omitempty" yaml:"request_uris"`                                       // where such requests may lie
+	RequireRequestObject bool            `json:"require_signed_request_object,omitempty" yaml:"require_signed_request_object"`     // takes no request that it did not sign
+	UserinfoAlg          string          `json:"userinfo_signed_response_alg,omitempty" yaml:"userinfo_signed_response_alg"`       // "" = plain JSON
 }
 
 // Value implements driver.Valuer.
@@ -77,7 +88,7 @@ func (m ClientMetadata) Value() (driver.Value, error) {
 // Scan implements sql.Scanner.
 func (m *ClientMetadata) Scan(v any) error { return scanJSON(v, m) }
 
-const clientColumns = "id, source, secret_hash, prev_secret_hash, prev_until, metadata, version, created_at, updated_at, disabled_at"
+const clientColumns = "id, source, secret_hash, prev_secret_hash, prev_until, metadata, version, created_at, updated_at, disabled_at, secret_sealed, prev_secret_sealed"
 
 var insertClient = insertInto("clients", clientColumns)
 
@@ -185,20 +196,25 @@ func (s *Store) RemoveClient(ctx context.Context, actor, id string) error {
 }
 
 const (
-	rotateSecret = `UPDATE clients SET prev_secret_hash = secret_hash, prev_until = ?, secret_hash = ?, updated_at = ?, version = version + 1 WHERE id = ?`
-	newSecret    = `UPDATE clients SET prev_secret_hash = '', prev_until = NULL, secret_hash = ?, updated_at = ?, version = version + 1 WHERE id = ?`
+	rotateSecret = `UPDATE clients SET prev_secret_hash = secret_hash, prev_secret_sealed = secret_sealed, prev_until = ?, secret_hash = ?, secret_sealed = ?,
+  updated_at = ?, version = version + 1 WHERE id = ?`
+	newSecret = `UPDATE clients SET prev_secret_hash = '', prev_secret_sealed = '', prev_until = NULL, secret_hash = ?, secret_sealed = ?,
+  updated_at = ?, version = version + 1 WHERE id = ?`
 )
 
-// RotateClientSecret sets a new secret's hash; the old one goes on for keepOld, 0 = ends at once.
-func (s *Store) RotateClientSecret(ctx context.Context, actor, id, newHash string, keepOld time.Duration) error {
+// ClientSecret is what is kept of a secret: its hash, and the sealed secret where the client's authentication method computes with it.
+type ClientSecret struct{ Hash, Sealed string }
+
+// RotateClientSecret sets a new secret; the old one goes on for keepOld, 0 = ends at once.
+func (s *Store) RotateClientSecret(ctx context.Context, actor, id string, next ClientSecret, keepOld time.Duration) error {
 	return s.Tx(ctx, func(ctx context.Context) error {
 		now := s.now(ctx)
 		var n int64
 		var err error
 		if keepOld > 0 {
-			n, err = s.exec(ctx, rotateSecret, At(now.Add(keepOld)), newHash, At(now), id)
+			n, err = s.exec(ctx, rotateSecret, At(now.Add(keepOld)), next.Hash, next.Sealed, At(now), id)
 		} else {
-			n, err = s.exec(ctx, newSecret, newHash, At(now), id)
+			n, err = s.exec(ctx, newSecret, next.Hash, next.Sealed, At(now), id)
 		}
 		if err := changed(n, err, fmt.Errorf("store: client: %w", ErrNotFound)); err != nil {
 			return err
@@ -208,6 +224,51 @@ func (s *Store) RotateClientSecret(ctx context.Context, actor, id, newHash strin
 		}
 		return s.changed(ctx)
 	})
+}
+
+const (
+	sealedClients      = `SELECT ` + clientColumns + ` FROM clients WHERE secret_sealed <> '' OR prev_secret_sealed <> '' ORDER BY id`
+	resealClientSecret = `UPDATE clients SET secret_sealed = ?, prev_secret_sealed = ?, version = version + 1
+WHERE id = ? AND secret_sealed = ? AND prev_secret_sealed = ?`
+)
+
+// ResealClientSecrets seals every kept secret anew, under a new master key; n is how many clients that changed. Audited, and all or none. A secret that
+// was rotated meanwhile is under the new key already.
+func (s *Store) ResealClientSecrets(ctx context.Context, actor string, reseal func(id, sealed string) (string, error)) (n int, err error) {
+	err = s.Tx(ctx, func(ctx context.Context) error {
+		n = 0
+		list, err := many[Client](ctx, s, sealedClients)
+		if err != nil {
+			return err
+		}
+		for _, c := range list {
+			var next [2]string
+			for i, sealed := range []string{c.SecretSealed, c.PrevSecretSealed} {
+				if sealed == "" {
+					continue
+				}
+				if next[i], err = reseal(c.ID, sealed); err != nil {
+					return err
+				}
+			}
+			if next == [2]string{c.SecretSealed, c.PrevSecretSealed} {
+				continue
+			}
+			changed, err := s.exec(ctx, resealClientSecret, next[0], next[1], c.ID, c.SecretSealed, c.PrevSecretSealed)
+			if err != nil {
+				return err
+			}
+			n += int(changed)
+		}
+		if n == 0 {
+			return nil
+		}
+		if err := s.Audit(ctx, actor, "client.reseal_secrets", "clients", map[string]int{"sealed": n}); err != nil {
+			return err
+		}
+		return s.changed(ctx)
+	})
+	return n, err
 }
 
 const setClientDisabled = `UPDATE clients SET disabled_at = ?, updated_at = ?, version = version + 1 WHERE id = ?`

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey-idp/latchkey/internal/server"
+	"github.com/latchkey-idp/latchkey/provider"
 	"github.com/latchkey-idp/latchkey/store"
 )
 
@@ -22,21 +23,28 @@ func (a *app) clientCmd() *cobra.Command {
 }
 
 func (a *app) clientAdd() *cobra.Command {
-	var id, metadata string
+	var id, metadata, jwks string
 	var m store.ClientMetadata
 	var public, native, noPKCE bool
 	cmd := &cobra.Command{
 		Use: "add --name NAME --redirect-uri URI", Short: "Register an application; shows its secret once",
-		Long: `Register an application. The secret is shown once and kept as a hash only; "latchkey client rotate-secret" makes another.
+		Long: `Register an application. The secret is shown once and kept as a hash only (sealed for client_secret_jwt); "latchkey client rotate-secret" makes another.
 
 A web application on a server:      latchkey client add --name Wiki --redirect-uri https://wiki.example.com/callback
 An app without a secret:            latchkey client add --name App --public --redirect-uri https://app.example.com/
 An app on the person's own device:  latchkey client add --name CLI --public --native --redirect-uri http://127.0.0.1/
-A service that acts for itself:     latchkey client add --name Robot --grant-type client_credentials`,
+A service that acts for itself:     latchkey client add --name Robot --grant-type client_credentials
+One that signs with its own key:    latchkey client add --name Bank --auth-method private_key_jwt --jwks keys.json --redirect-uri https://bank.example.com/cb`,
 		Args: args(),
 		RunE: a.console(func(ctx context.Context, c *server.Console, _ []string) error {
 			if metadata != "" {
 				if err := a.readMetadata(metadata, &m); err != nil {
+					return err
+				}
+			}
+			if jwks != "" {
+				var err error
+				if m.JWKS, err = a.readJWKS(jwks); err != nil {
 					return err
 				}
 			}
@@ -61,7 +69,10 @@ A service that acts for itself:     latchkey client add --name Robot --grant-typ
 			}
 			a.printf("Registered %s.\n\n", m.Name)
 			a.pairs("Client ID", cl.ID, "Client secret", secret, "Issuer", c.Issuer())
-			if secret != "" {
+			switch {
+			case cl.SecretSealed != "":
+				a.printf("\nThe secret will not be shown again. It is kept sealed under the master key, as client_secret_jwt needs it.\n")
+			case secret != "":
 				a.printf("\nThe secret is not kept anywhere and will not be shown again.\n")
 			}
 			return nil
@@ -78,7 +89,9 @@ A service that acts for itself:     latchkey client add --name Robot --grant-typ
 	f.BoolVar(&m.FrontChannelLogoutSession, "frontchannel-logout-session-required", false, "it needs iss and sid there; they are sent anyway")
 	f.StringSliceVar(&m.GrantTypes, "grant-type", nil, "authorization_code (default), refresh_token, client_credentials; may be repeated")
 	f.StringVar(&m.Scope, "scope", "", `scopes it may ask for, in one argument (default "openid profile email")`)
-	f.StringVar(&m.TokenEndpointAuth, "auth-method", "", "client_secret_basic (default), client_secret_post or none")
+	f.StringVar(&m.TokenEndpointAuth, "auth-method", "", "client_secret_basic (default), client_secret_post, client_secret_jwt, private_key_jwt or none")
+	f.StringVar(&m.JWKSURI, "jwks-uri", "", "https address of its public keys, for private_key_jwt and signed requests")
+	f.StringVar(&jwks, "jwks", "", "file with its public keys as a JWKS instead; - reads standard input")
 	f.StringVar(&m.ClientURI, "client-uri", "", "its home page")
 	f.StringVar(&m.LogoURI, "logo-uri", "", "its logo")
 	f.StringVar(&m.IDTokenAlg, "id-token-alg", "", "signature of its ID tokens: RS256 (default), ES256, EdDSA, PS256")
@@ -112,6 +125,27 @@ func (a *app) readMetadata(path string, m *store.ClientMetadata) error {
 		return usagef("--metadata: %s is not the JSON of a client: %s", path, strings.TrimPrefix(err.Error(), "json: "))
 	}
 	return nil
+}
+
+// readJWKS reads a client's key set; what is in it is judged with the rest of the registration.
+func (a *app) readJWKS(path string) (json.RawMessage, error) {
+	in := a.in
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, usagef("--jwks: %v", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	b, err := io.ReadAll(io.LimitReader(in, 1<<20))
+	if err != nil {
+		return nil, usagef("--jwks: %v", err)
+	}
+	if !json.Valid(b) {
+		return nil, usagef("--jwks: %s is not JSON", path)
+	}
+	return b, nil
 }
 
 func (a *app) clientList() *cobra.Command {
@@ -152,7 +186,7 @@ func (a *app) clientShow() *cobra.Command {
 				return a.printJSON(v)
 			}
 			a.pairs("Client ID", v.ID, "Name", v.Name, "Source", v.Source, "State", v.State, "Secrets", v.Secrets,
-				"Authenticates by", orElse(v.TokenEndpointAuth, "client_secret_basic"),
+				"Authenticates by", orElse(v.TokenEndpointAuth, "client_secret_basic"), "Its keys", keysOf(cl),
 				"Redirect URIs", strings.Join(v.RedirectURIs, " "), "After sign-out", strings.Join(v.PostLogoutRedirectURIs, " "),
 				"Back-channel logout", v.BackChannelLogoutURI, "Front-channel logout", v.FrontChannelLogoutURI,
 				"Grant types", orElse(strings.Join(v.GrantTypes, " "), "authorization_code"), "Scope", orElse(v.Scope, "openid profile email"),
@@ -164,6 +198,22 @@ func (a *app) clientShow() *cobra.Command {
 	return cmd
 }
 
+// keysOf says where a client's public keys are, "" = it has none.
+func keysOf(c *store.Client) string {
+	if len(c.Metadata.JWKS) == 0 {
+		return c.Metadata.JWKSURI
+	}
+	keys, err := provider.ClientKeys(c.Metadata.JWKS)
+	if err != nil {
+		return err.Error()
+	}
+	var out []string
+	for _, k := range keys {
+		out = append(out, orElse(k.KeyID, "one without an id"))
+	}
+	return strings.Join(out, ", ")
+}
+
 func (a *app) clientRotate() *cobra.Command {
 	var keep time.Duration
 	cmd := &cobra.Command{
@@ -173,13 +223,13 @@ func (a *app) clientRotate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if cl.Metadata.TokenEndpointAuth == "none" {
-				return fmt.Errorf("%s is a public client: it has no secret", cl.ID)
+			if !provider.UsesSecret(cl.Metadata.TokenEndpointAuth) {
+				return fmt.Errorf("%s has no secret: it authenticates by %s", cl.ID, cl.Metadata.TokenEndpointAuth)
 			}
 			if keep < 0 {
 				return usagef("--keep cannot be negative")
 			}
-			secret, err := c.RotateSecret(ctx, actor, cl.ID, keep)
+			secret, err := c.RotateSecret(ctx, actor, cl, keep)
 			if err != nil {
 				return err
 			}

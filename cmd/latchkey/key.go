@@ -132,7 +132,7 @@ func (a *app) keyReseal() *cobra.Command {
 			if a.json {
 				return a.printJSON(map[string]any{"sealed": n, "passwords_under_older_keys": old})
 			}
-			a.printf("Sealed %d keys anew under the newest master key.\n", n)
+			a.printf("Sealed %d keys and secrets anew under the newest master key.\n", n)
 			if old > 0 {
 				a.printf("%d passwords still need an older master key, until their owners sign in: keep it configured.\n", old)
 			} else {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/json"
 	"errors"
 	"maps"
 	"net/mail"
@@ -108,6 +109,7 @@ func (r *reader) checkClients(known map[string]bool) {
 			first[c.ID] = i
 		}
 		r.checkClientSecret(c, path)
+		r.checkClientKeys(c, path)
 		r.checkClientUse(c, path)
 		r.checkClientAddresses(c, path)
 		r.checkClientPrivileges(c, path, known)
@@ -117,21 +119,24 @@ func (r *reader) checkClients(known map[string]bool) {
 
 func (r *reader) checkClientSecret(c *Client, path string) {
 	auth := join(path, "token_endpoint_auth_method")
-	r.choice(auth, c.TokenEndpointAuth, "client_secret_basic", "client_secret_post", "none")
+	r.choice(auth, c.TokenEndpointAuth, "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "none")
 	var given []string
 	for _, k := range []string{"client_secret", "client_secret_file", "client_secret_hash"} {
 		if _, ok := r.places[join(path, k)]; ok {
 			given = append(given, k)
 		}
 	}
-	switch public := c.TokenEndpointAuth == "none"; {
+	switch method := c.TokenEndpointAuth; {
 	case len(given) > 1:
 		r.problem(join(path, given[1]), "is given beside %s; want one of them", given[0])
 		return
-	case public && len(given) > 0:
-		r.problem(join(path, given[0]), "is of no use: with token_endpoint_auth_method none it is never asked for")
+	case (method == "none" || method == "private_key_jwt") && len(given) > 0:
+		r.problem(join(path, given[0]), "is of no use: with token_endpoint_auth_method %s it is never asked for", method)
 		return
-	case public:
+	case method == "none" || method == "private_key_jwt":
+		return
+	case method == "client_secret_jwt" && len(given) == 1 && given[0] == "client_secret_hash":
+		r.problem(join(path, given[0]), "is not enough for client_secret_jwt, which is computed with the secret itself; give client_secret or client_secret_file")
 		return
 	case len(given) == 0:
 		r.problem(join(path, "client_secret"), "is missing; %s. A client that can keep no secret has token_endpoint_auth_method: none", makeKey)
@@ -161,12 +166,61 @@ func (r *reader) checkClientSecret(c *Client, path string) {
 	}
 }
 
+// checkClientKeys judges where a client's keys come from; what is in them is judged with the whole registration.
+func (r *reader) checkClientKeys(c *Client, path string) {
+	at := func(key string) string { return join(path, key) }
+	if c.JWKS != "" && c.JWKSURI != "" {
+		r.problem(at("jwks_uri"), "is given beside jwks; want one of them") // RFC 7591 §2
+	}
+	if c.JWKS != "" && !json.Valid([]byte(c.JWKS)) {
+		r.problem(at("jwks"), "is not JSON")
+	}
+	if c.JWKSURI != "" && !strangersAddress(c.JWKSURI, false) {
+		r.problem(at("jwks_uri"), "%s is not an https address on port 443 or 8443", r.show(at("jwks_uri"), c.JWKSURI))
+	}
+	keys := c.JWKS != "" || c.JWKSURI != ""
+	switch alg := c.RequestObjectAlg; {
+	case alg == "" && len(c.RequestURIs) > 0:
+		r.problem(at("request_uris"), "is of no use without request_object_signing_alg")
+	case alg == "" && c.RequireRequestObject:
+		r.problem(at("require_signed_request_object"), "needs request_object_signing_alg")
+	case alg != "" && !keys:
+		r.problem(at("request_object_signing_alg"), "is %s, but neither jwks nor jwks_uri says with which key", alg)
+	case alg != "":
+		r.choice(at("request_object_signing_alg"), alg, algs...)
+	}
+	r.list(at("request_uris"), c.RequestURIs, func(p, s string) {
+		if len(s) > 512 || !strangersAddress(s, true) { // OIDC Core §6.2
+			r.problem(p, "%s is not an https address on port 443 or 8443, of at most 512 characters", r.show(p, s))
+		}
+	})
+	switch method := c.TokenEndpointAuth; {
+	case method == "private_key_jwt" && !keys:
+		r.problem(at("token_endpoint_auth_method"), "is private_key_jwt, but neither jwks nor jwks_uri says with which key")
+	case method == "private_key_jwt" && c.TokenEndpointAuthAlg != "":
+		r.choice(at("token_endpoint_auth_signing_alg"), c.TokenEndpointAuthAlg, algs...)
+	case method == "client_secret_jwt" && c.TokenEndpointAuthAlg != "":
+		r.choice(at("token_endpoint_auth_signing_alg"), c.TokenEndpointAuthAlg, "HS256")
+	case c.TokenEndpointAuthAlg != "":
+		r.problem(at("token_endpoint_auth_signing_alg"), "is of no use: with token_endpoint_auth_method %s nothing is signed", method)
+	}
+}
+
+// strangersAddress says whether s can be fetched at all by the client for addresses that applications name.
+func strangersAddress(s string, fragment bool) bool {
+	u, err := url.Parse(s)
+	return err == nil && ascii(s) && u.Scheme == "https" && u.Hostname() != "" && u.User == nil && (fragment || !strings.Contains(s, "#")) && slices.Contains([]string{"", "443", "8443"}, u.Port())
+}
+
 func (r *reader) checkClientUse(c *Client, path string) {
 	public := c.TokenEndpointAuth == "none"
 	at := func(key string) string { return join(path, key) }
 	r.text(at("client_name"), c.Name, 0, 100)
 	r.choice(at("application_type"), c.ApplicationType, "web", "native")
 	r.choice(at("id_token_signed_response_alg"), c.IDTokenAlg, algs...)
+	if c.UserinfoAlg != "" {
+		r.choice(at("userinfo_signed_response_alg"), c.UserinfoAlg, algs...)
+	}
 	r.choice(at("access_token_signed_response_alg"), c.AccessTokenAlg, algs...)
 	r.choice(at("access_token_format"), c.AccessTokenFormat, "jwt", "opaque")
 	r.choice(at("refresh_rotation"), c.RefreshRotation, "auto", "always", "never")

@@ -30,9 +30,23 @@ type Client struct {
 	// Scope is what it may ask for, separated by spaces: openid profile email phone address privileges offline_access, and scopes
 	// of its own resources.
 	Scope string `yaml:"scope"`
-	// TokenEndpointAuth is how it proves itself: client_secret_basic, client_secret_post, or none for a public client (an
-	// application in a browser or on a phone, which can keep no secret).
+	// TokenEndpointAuth is how it proves itself: client_secret_basic, client_secret_post, client_secret_jwt (signed with the secret, which is then
+	// kept sealed instead of as a hash only), private_key_jwt (signed with a key of its own), or none for a public client (an application in a
+	// browser or on a phone, which can keep no secret).
 	TokenEndpointAuth string `yaml:"token_endpoint_auth_method"`
+	// TokenEndpointAuthAlg is the one algorithm it may sign that with: RS256, ES256, PS256 or EdDSA for private_key_jwt, HS256 for client_secret_jwt;
+	// empty = any of them.
+	TokenEndpointAuthAlg string `yaml:"token_endpoint_auth_signing_alg"`
+	// JWKS are its public keys, a JWKS as text.
+	JWKS string `yaml:"jwks"`
+	// JWKSURI is where its public keys are instead: https, at a public address.
+	JWKSURI string `yaml:"jwks_uri"`
+	// RequestObjectAlg lets it sign its authorization requests, with this algorithm: RS256, ES256, PS256 or EdDSA; empty = it sends plain ones only.
+	RequestObjectAlg string `yaml:"request_object_signing_alg"`
+	// RequestURIs are where such requests may lie, compared character by character: https, at public addresses.
+	RequestURIs []string `yaml:"request_uris"`
+	// RequireRequestObject refuses its plain requests.
+	RequireRequestObject bool `yaml:"require_signed_request_object"`
 	// ApplicationType is web or native.
 	ApplicationType string `yaml:"application_type"`
 	// ClientURI is its home page, LogoURI its picture, PolicyURI and TOSURI its privacy policy and terms; https addresses.
@@ -46,6 +60,8 @@ type Client struct {
 	DefaultMaxAge *int64 `yaml:"default_max_age"`
 	// IDTokenAlg signs its ID tokens: RS256, ES256, PS256 or EdDSA.
 	IDTokenAlg string `yaml:"id_token_signed_response_alg"`
+	// UserinfoAlg signs what userinfo answers it, with the same choice; empty = plain JSON.
+	UserinfoAlg string `yaml:"userinfo_signed_response_alg"`
 	// AccessTokenAlg signs its access tokens, with the same choice.
 	AccessTokenAlg string `yaml:"access_token_signed_response_alg"`
 	// AccessTokenFormat is jwt, which an API can check by itself, or opaque, which it must ask Latchkey about.

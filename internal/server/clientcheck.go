@@ -47,9 +47,13 @@ func CheckClient(id string, m store.ClientMetadata, known func(string) bool) err
 	for _, rt := range m.ResponseTypes {
 		oneOf("response_types", rt, "code")
 	}
-	oneOf("token_endpoint_auth_method", m.TokenEndpointAuth, "client_secret_basic", "client_secret_post", "none")
+	oneOf("token_endpoint_auth_method", m.TokenEndpointAuth, "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "none")
+	for _, err := range checkClientKeys(m) {
+		errs = append(errs, err)
+	}
 	oneOf("application_type", m.ApplicationType, "web", "native")
 	oneOf("id_token_signed_response_alg", m.IDTokenAlg, provider.SigningAlgs...)
+	oneOf("userinfo_signed_response_alg", m.UserinfoAlg, provider.SigningAlgs...)
 	oneOf("access_token_signed_response_alg", m.AccessTokenAlg, provider.SigningAlgs...)
 	oneOf("access_token_format", m.AccessTokenFormat, "jwt", "opaque")
 	oneOf("refresh_rotation", m.RefreshRotation, "auto", "always", "never")
@@ -137,6 +141,55 @@ func CheckClient(id string, m store.ClientMetadata, known func(string) bool) err
 	}
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(errs...)
+}
+
+// checkClientKeys judges a client's own keys and what it signs with them.
+func checkClientKeys(m store.ClientMetadata) (errs []error) {
+	bad := func(format string, a ...any) { errs = append(errs, fmt.Errorf(format, a...)) }
+	if len(m.JWKS) > 0 {
+		if _, err := provider.ClientKeys(m.JWKS); err != nil {
+			bad("jwks: %w", err)
+		}
+		if m.JWKSURI != "" {
+			bad("jwks and jwks_uri are both given; want one of them") // RFC 7591 §2
+		}
+	}
+	if m.JWKSURI != "" && !strangersAddress(m.JWKSURI, false) {
+		bad("jwks_uri is %q; it must be an https address on port 443 or 8443", m.JWKSURI)
+	}
+	keys := len(m.JWKS) > 0 || m.JWKSURI != ""
+	if m.TokenEndpointAuth == "private_key_jwt" && !keys {
+		bad("private_key_jwt needs jwks or jwks_uri: with which key?")
+	}
+	switch alg := m.RequestObjectAlg; {
+	case alg == "" && len(m.RequestURIs) > 0:
+		bad("request_uris is of no use without request_object_signing_alg")
+	case alg == "" && m.RequireRequestObject:
+		bad("require_signed_request_object needs request_object_signing_alg")
+	case alg != "" && !slices.Contains(provider.SigningAlgs, alg):
+		bad("request_object_signing_alg is %q; it can be %s", alg, strings.Join(provider.SigningAlgs, ", "))
+	case alg != "" && !keys:
+		bad("request_object_signing_alg needs jwks or jwks_uri: with which key?")
+	}
+	for _, u := range m.RequestURIs {
+		if len(u) > 512 || !strangersAddress(u, true) { // OIDC Core §6.2
+			bad("request_uris: %q is not an https address on port 443 or 8443, of at most 512 characters", u)
+		}
+	}
+	if alg, may := m.TokenEndpointAuthAlg, provider.AssertionAlgs(m.TokenEndpointAuth); alg != "" && !slices.Contains(may, alg) {
+		if len(may) == 0 {
+			bad("token_endpoint_auth_signing_alg is of no use: the authentication method signs nothing")
+		} else {
+			bad("token_endpoint_auth_signing_alg is %q; it can be %s", alg, strings.Join(may, ", "))
+		}
+	}
+	return errs
+}
+
+// strangersAddress says whether s can be fetched at all by the client for addresses that applications name (web.Outbound).
+func strangersAddress(s string, fragment bool) bool {
+	u, err := url.Parse(s)
+	return err == nil && u.Scheme == "https" && u.Hostname() != "" && u.User == nil && (fragment || !strings.Contains(s, "#")) && slices.Contains([]string{"", "443", "8443"}, u.Port())
 }
 
 func webURL(s string) bool {

@@ -30,7 +30,7 @@ const actorSystem = "system"
 // syncClients makes the database agree with the file. A client that left the file is disabled and not deleted: its consents and its
 // history stay, and putting it back is enough to undo a mistake. Nothing is written where nothing changed, so that starting
 // ten processes leaves one line in the audit log.
-func syncClients(ctx context.Context, st *store.Store, file []fileClient) error {
+func syncClients(ctx context.Context, st *store.Store, master provider.MasterKeys, file []fileClient) error {
 	have, err := allClients(ctx, st)
 	if err != nil {
 		return err
@@ -41,7 +41,7 @@ func syncClients(ctx context.Context, st *store.Store, file []fileClient) error 
 	named := map[string]bool{}
 	for _, f := range file {
 		named[f.id] = true
-		if err := syncClient(ctx, st, f, have[f.id]); err != nil {
+		if err := syncClient(ctx, st, master, f, have[f.id]); err != nil {
 			return fmt.Errorf("server: client %s: %w", f.id, err)
 		}
 	}
@@ -113,13 +113,15 @@ func checkFileClients(ctx context.Context, st *store.Store, file []fileClient, h
 	return nil
 }
 
-func syncClient(ctx context.Context, st *store.Store, f fileClient, c *store.Client) error {
+func syncClient(ctx context.Context, st *store.Store, master provider.MasterKeys, f fileClient, c *store.Client) error {
 	if c == nil {
-		c = &store.Client{ID: f.id, Source: SourceConfig, SecretHash: f.secretHash, Metadata: f.meta}
+		c = &store.Client{ID: f.id, Source: SourceConfig, Metadata: f.meta}
+		kept := f.kept(master, c)
+		c.SecretHash, c.SecretSealed = kept.Hash, kept.Sealed
 		if err := st.CreateClient(ctx, actorSystem, c); err != nil {
 			return err
 		}
-	} else if err := bringUpToDate(ctx, st, c, f.meta, f.secretHash); err != nil {
+	} else if err := bringUpToDate(ctx, st, c, f.meta, f.kept(master, c)); err != nil {
 		return err
 	}
 	if f.disabled != !c.DisabledAt.IsZero() {
@@ -128,8 +130,24 @@ func syncClient(ctx context.Context, st *store.Store, f fileClient, c *store.Cli
 	return nil
 }
 
+// kept is how the file's secret is kept in the row c: as it is there already, if that is the same secret. Sealed anew at each start it would look
+// like a change.
+func (f fileClient) kept(master provider.MasterKeys, c *store.Client) store.ClientSecret {
+	if f.secret == "" {
+		return store.ClientSecret{Hash: f.secretHash}
+	}
+	kept := master.ClientSecret(f.id, f.meta.TokenEndpointAuth, f.secret)
+	if kept.Sealed == "" || c.SecretSealed == "" {
+		return kept
+	}
+	if there, err := master.OpenClientSecret(f.id, c.SecretSealed); err == nil && there == f.secret {
+		kept.Sealed = c.SecretSealed
+	}
+	return kept
+}
+
 // bringUpToDate writes what differs. The secret that left the file is dead at once: it may have left because it leaked.
-func bringUpToDate(ctx context.Context, st *store.Store, c *store.Client, meta store.ClientMetadata, secretHash string) error {
+func bringUpToDate(ctx context.Context, st *store.Store, c *store.Client, meta store.ClientMetadata, secret store.ClientSecret) error {
 	if !sameMetadata(c.Metadata, meta) {
 		next := *c
 		next.Metadata = meta
@@ -137,8 +155,8 @@ func bringUpToDate(ctx context.Context, st *store.Store, c *store.Client, meta s
 			return err
 		}
 	}
-	if c.SecretHash != secretHash {
-		return st.RotateClientSecret(ctx, actorSystem, c.ID, secretHash, 0)
+	if c.SecretHash != secret.Hash || c.SecretSealed != secret.Sealed {
+		return st.RotateClientSecret(ctx, actorSystem, c.ID, secret, 0)
 	}
 	return nil
 }

@@ -195,7 +195,8 @@ func (c *Console) SetupLink(ctx context.Context) (link string, expires time.Time
 	return link, c.now().Add(login.SetupTTL), err
 }
 
-// NewClient registers an application and returns its secret, "" for a public one. id "" makes one up. Only the secret's hash is kept.
+// NewClient registers an application and returns its secret, "" for one that has none. id "" makes one up. Only the secret's hash is kept, and for
+// client_secret_jwt the secret sealed.
 func (c *Console) NewClient(ctx context.Context, actor, id string, m store.ClientMetadata) (*store.Client, string, error) {
 	if id == "" {
 		id = newID()
@@ -219,9 +220,10 @@ func (c *Console) NewClient(ctx context.Context, actor, id string, m store.Clien
 		return nil, "", err
 	}
 	cl, secret := &store.Client{ID: id, Source: SourceAdmin, Metadata: m}, ""
-	if m.TokenEndpointAuth != "none" {
+	if provider.UsesSecret(m.TokenEndpointAuth) {
 		secret = newSecret()
-		cl.SecretHash = provider.HashSecret(secret)
+		kept := c.master.ClientSecret(id, m.TokenEndpointAuth, secret)
+		cl.SecretHash, cl.SecretSealed = kept.Hash, kept.Sealed
 	}
 	err = c.Store.CreateClient(ctx, actor, cl)
 	if errors.Is(err, store.ErrConflict) {
@@ -231,9 +233,9 @@ func (c *Console) NewClient(ctx context.Context, actor, id string, m store.Clien
 }
 
 // RotateSecret gives a client a new secret; the one before works for keep.
-func (c *Console) RotateSecret(ctx context.Context, actor, id string, keep time.Duration) (string, error) {
+func (c *Console) RotateSecret(ctx context.Context, actor string, cl *store.Client, keep time.Duration) (string, error) {
 	secret := newSecret()
-	return secret, c.Store.RotateClientSecret(ctx, actor, id, provider.HashSecret(secret), keep)
+	return secret, c.Store.RotateClientSecret(ctx, actor, cl.ID, c.master.ClientSecret(cl.ID, cl.Metadata.TokenEndpointAuth, secret), keep)
 }
 
 // OldPeppers counts the passwords that need an older master key than the newest: until they are hashed anew, at their owners' next

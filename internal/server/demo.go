@@ -88,7 +88,7 @@ func (s *Server) EnsureDemoClient(ctx context.Context, dir string, app *DemoClie
 		case errors.Is(err, store.ErrNotFound):
 			err = s.store.CreateClient(ctx, actorSystem, &store.Client{ID: app.ID, Source: SourceAdmin, SecretHash: want, Metadata: meta})
 		case err == nil && (c.SecretHash != want || !sameMetadata(c.Metadata, meta)):
-			err = bringUpToDate(ctx, s.store, c, meta, want)
+			err = bringUpToDate(ctx, s.store, c, meta, store.ClientSecret{Hash: want})
 		}
 		if errors.Is(err, store.ErrConflict) && try < 3 {
 			continue // somebody else wrote it meanwhile: look again

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"os"
@@ -192,6 +193,8 @@ func TestCheckClient(t *testing.T) {
 	t.Parallel()
 	known := func(p string) bool { return p == "admin" || p == "developer" }
 	no, minus := false, int64(-1)
+	const x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" // of RFC 8037 appendix A
+	jwk := func(more string) string { return `{"keys":[{"kty":"OKP","crv":"Ed25519",` + more + `}]}` }
 	good := store.ClientMetadata{RedirectURIs: []string{"https://app.example.com/callback"}}
 	with := func(f func(*store.ClientMetadata)) store.ClientMetadata { m := good; f(&m); return m }
 	for _, c := range []struct {
@@ -221,6 +224,8 @@ func TestCheckClient(t *testing.T) {
 		{"confidential without PKCE", "app", with(func(m *store.ClientMetadata) { m.RequirePKCE = &no }), ""},
 		{"public, no rotation", "app", with(func(m *store.ClientMetadata) { m.TokenEndpointAuth, m.RefreshRotation = "none", "never" }), "must rotate"},
 		{"alg none", "app", with(func(m *store.ClientMetadata) { m.IDTokenAlg = "none" }), "id_token_signed_response_alg"},
+		{"userinfo", "app", with(func(m *store.ClientMetadata) { m.UserinfoAlg = "PS256" }), ""},
+		{"userinfo none", "app", with(func(m *store.ClientMetadata) { m.UserinfoAlg = "none" }), "userinfo_signed_response_alg"},
 		{"alg HS256", "app", with(func(m *store.ClientMetadata) { m.AccessTokenAlg = "HS256" }), "access_token_signed_response_alg"},
 		{"logo", "app", with(func(m *store.ClientMetadata) { m.LogoURI = "data:image/png;base64,x" }), "logo_uri"},
 		{"origin", "app", with(func(m *store.ClientMetadata) { m.AllowedCORSOrigins = []string{"https://app.example.com"} }), ""},
@@ -233,6 +238,41 @@ func TestCheckClient(t *testing.T) {
 		{"claim with holes", "app", with(func(m *store.ClientMetadata) { m.PrivilegesClaim = "a..b" }), "privileges_claim"},
 		{"requirement", "app", with(func(m *store.ClientMetadata) { m.RequiredPrivileges = []any{"admin", []any{"developer", "admin"}} }), ""},
 		{"unknown requirement", "app", with(func(m *store.ClientMetadata) { m.RequiredPrivileges = []any{"nobody"} }), "required_privileges"},
+		{"key in the file", "app", with(func(m *store.ClientMetadata) {
+			m.TokenEndpointAuth, m.JWKS = "private_key_jwt", json.RawMessage(jwk(`"x":"`+x+`"`))
+		}), ""},
+		{"key behind an address", "app", with(func(m *store.ClientMetadata) {
+			m.TokenEndpointAuth, m.JWKSURI, m.TokenEndpointAuthAlg = "private_key_jwt", "https://app.example.com:8443/jwks", "EdDSA"
+		}), ""},
+		{"no key", "app", with(func(m *store.ClientMetadata) { m.TokenEndpointAuth = "private_key_jwt" }), "needs jwks or jwks_uri"},
+		{"two places for keys", "app", with(func(m *store.ClientMetadata) {
+			m.JWKS, m.JWKSURI = json.RawMessage(jwk(`"x":"`+x+`"`)), "https://app.example.com/jwks"
+		}), "both given"},
+		{"private key", "app", with(func(m *store.ClientMetadata) { m.JWKS = json.RawMessage(jwk(`"x":"` + x + `","d":"` + x + `"`)) }), "private"},
+		{"shared key", "app", with(func(m *store.ClientMetadata) { m.JWKS = json.RawMessage(`{"keys":[{"kty":"oct","k":"AAAA"}]}`) }), "private or secret"},
+		{"key twice", "app", with(func(m *store.ClientMetadata) { m.JWKS = json.RawMessage(jwk(`"x":"` + x + `","x":"` + x + `"`)) }), "twice"},
+		{"no list of keys", "app", with(func(m *store.ClientMetadata) { m.JWKS = json.RawMessage(`{}`) }), "no list"},
+		{"no usable key", "app", with(func(m *store.ClientMetadata) { m.JWKS = json.RawMessage(jwk(`"x":"` + x + `","use":"enc"`)) }), "no key for"},
+		{"keys over http", "app", with(func(m *store.ClientMetadata) { m.JWKSURI = "http://app.example.com/jwks" }), "jwks_uri"},
+		{"keys with a password", "app", with(func(m *store.ClientMetadata) { m.JWKSURI = "https://a:b@app.example.com/jwks" }), "jwks_uri"},
+		{"keys on a strange port", "app", with(func(m *store.ClientMetadata) { m.JWKSURI = "https://app.example.com:22/" }), "jwks_uri"},
+		{"HS256 with a key", "app", with(func(m *store.ClientMetadata) {
+			m.TokenEndpointAuth, m.JWKSURI, m.TokenEndpointAuthAlg = "private_key_jwt", "https://app.example.com/jwks", "HS256"
+		}), "token_endpoint_auth_signing_alg"},
+		{"RS256 with a secret", "app", with(func(m *store.ClientMetadata) {
+			m.TokenEndpointAuth, m.TokenEndpointAuthAlg = "client_secret_jwt", "RS256"
+		}), "token_endpoint_auth_signing_alg"},
+		{"algorithm of no use", "app", with(func(m *store.ClientMetadata) { m.TokenEndpointAuthAlg = "RS256" }), "no use"},
+		{"signed requests", "app", with(func(m *store.ClientMetadata) {
+			m.JWKSURI, m.RequestObjectAlg, m.RequestURIs, m.RequireRequestObject = "https://app.example.com/jwks", "ES256", []string{"https://app.example.com/r#x"}, true
+		}), ""},
+		{"unsigned requests", "app", with(func(m *store.ClientMetadata) { m.JWKSURI, m.RequestObjectAlg = "https://app.example.com/jwks", "none" }), "request_object_signing_alg"},
+		{"requests without a key", "app", with(func(m *store.ClientMetadata) { m.RequestObjectAlg = "ES256" }), "with which key"},
+		{"requests over http", "app", with(func(m *store.ClientMetadata) {
+			m.JWKSURI, m.RequestObjectAlg, m.RequestURIs = "https://app.example.com/jwks", "ES256", []string{"http://app.example.com/r"}
+		}), "request_uris"},
+		{"addresses of requests alone", "app", with(func(m *store.ClientMetadata) { m.RequestURIs = []string{"https://app.example.com/r"} }), "request_uris is of no use"},
+		{"must sign, and cannot", "app", with(func(m *store.ClientMetadata) { m.RequireRequestObject = true }), "needs request_object_signing_alg"},
 		{"unknown visible", "app", with(func(m *store.ClientMetadata) { m.VisiblePrivileges = []string{"nobody"} }), "visible_privileges"},
 	} {
 		err := CheckClient(c.id, c.m, known)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/latchkey-idp/latchkey/internal/config"
+	"github.com/latchkey-idp/latchkey/provider"
 	"github.com/latchkey-idp/latchkey/store"
 )
 
@@ -51,7 +52,7 @@ func (s *Server) Reload(ctx context.Context) (err error) {
 	}
 	rules, err := guardRules(merged(s.cfg, next))
 	if err == nil {
-		err = apply(ctx, s.store, next)
+		err = apply(ctx, s.store, s.master, next)
 	}
 	if err != nil {
 		s.logProblems(ctx, err)
@@ -90,7 +91,7 @@ func (s *Server) logProblems(ctx context.Context, err error) {
 
 // apply brings the database in line with the file in one transaction. Two processes may do the same at once: one of them loses a
 // conditional statement, and at its second look everything is as it should be.
-func apply(ctx context.Context, st *store.Store, c *config.Config) error {
+func apply(ctx context.Context, st *store.Store, master provider.MasterKeys, c *config.Config) error {
 	for try := 0; ; try++ {
 		err := st.Tx(ctx, func(ctx context.Context) error {
 			if err := syncPrivileges(ctx, st, c.Privileges); err != nil {
@@ -99,7 +100,7 @@ func apply(ctx context.Context, st *store.Store, c *config.Config) error {
 			if err := syncRights(ctx, st, c); err != nil {
 				return err
 			}
-			if err := syncClients(ctx, st, fileClients(c)); err != nil {
+			if err := syncClients(ctx, st, master, fileClients(c)); err != nil {
 				return err
 			}
 			// Definitions that are missing or cannot be read stop the start, whoever made them so (R89).

@@ -56,6 +56,8 @@ type Options struct {
 	// Load reads the configuration again and Reload asks for it (SIGHUP); both nil = no reload.
 	Load   func() (*config.Config, error)
 	Reload <-chan os.Signal
+	// Outbound reaches the addresses that applications name; nil = public addresses only.
+	Outbound *http.Client
 	// Spawn runs small writes off the request's path; nil = a goroutine.
 	Spawn func(func())
 }
@@ -243,6 +245,7 @@ func (s *Server) build(context.Context) (err error) {
 		Owes:             s.login.Owes,
 		LeastACR:         s.login.LeastACR, MostACR: s.login.MostACR, FirstOwed: s.login.FirstOwed,
 		UpstreamSignOut: s.login.UpstreamSignOut,
+		Outbound:        s.opts.Outbound,
 		Debug:           debugged(s.cfg),
 		Observe:         s.metrics.engine,
 		CodeLife:        t.CodeTTL, AccessLife: t.AccessTTL, IDTokenLife: t.IDTTL,
@@ -253,7 +256,7 @@ func (s *Server) build(context.Context) (err error) {
 
 // fill brings the database in line with the file.
 func (s *Server) fill(ctx context.Context) error {
-	if err := apply(ctx, s.store, s.cfg); err != nil {
+	if err := apply(ctx, s.store, s.master, s.cfg); err != nil {
 		return err
 	}
 	rules, err := guardRules(s.cfg)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"encoding/json"
 	"log/slog"
 	"net/url"
 	"time"
@@ -27,6 +28,7 @@ func insecure(c *config.Config) bool {
 // fileClient is a client as the configuration file has it, in the store's words.
 type fileClient struct {
 	id, secretHash string
+	secret         string // itself, where the method computes with it
 	disabled       bool
 	meta           store.ClientMetadata
 }
@@ -38,9 +40,10 @@ func fileClients(c *config.Config) []fileClient {
 	for _, k := range c.Clients {
 		f := fileClient{id: k.ID, disabled: k.Disabled, secretHash: k.SecretHash, meta: store.ClientMetadata{
 			Name: k.Name, RedirectURIs: k.RedirectURIs, PostLogoutRedirectURIs: k.PostLogoutRedirectURIs, GrantTypes: k.GrantTypes,
-			ResponseTypes: k.ResponseTypes, Scope: k.Scope, TokenEndpointAuth: k.TokenEndpointAuth, ApplicationType: k.ApplicationType,
+			ResponseTypes: k.ResponseTypes, Scope: k.Scope, TokenEndpointAuth: k.TokenEndpointAuth, TokenEndpointAuthAlg: k.TokenEndpointAuthAlg, JWKSURI: k.JWKSURI,
+			RequestObjectAlg: k.RequestObjectAlg, RequestURIs: k.RequestURIs, RequireRequestObject: k.RequireRequestObject, ApplicationType: k.ApplicationType,
 			ClientURI: k.ClientURI, LogoURI: k.LogoURI, PolicyURI: k.PolicyURI, TOSURI: k.TOSURI, Contacts: k.Contacts,
-			DefaultMaxAge: k.DefaultMaxAge, IDTokenAlg: k.IDTokenAlg, AccessTokenAlg: k.AccessTokenAlg, AccessTokenFormat: k.AccessTokenFormat,
+			DefaultMaxAge: k.DefaultMaxAge, IDTokenAlg: k.IDTokenAlg, UserinfoAlg: k.UserinfoAlg, AccessTokenAlg: k.AccessTokenAlg, AccessTokenFormat: k.AccessTokenFormat,
 			AccessTokenTTL: int64(k.AccessTokenTTL / time.Second), RefreshRotation: k.RefreshRotation, RefreshTokens: k.RefreshTokens,
 			FirstParty: k.FirstParty, Resources: k.Resources, Introspect: k.Introspect, RequiredPrivileges: k.RequiredPrivileges,
 			VisiblePrivileges: k.VisiblePrivileges, PrivilegesClaim: k.PrivilegesClaim, AllowedCORSOrigins: k.AllowedCORSOrigins,
@@ -52,7 +55,10 @@ func fileClients(c *config.Config) []fileClient {
 			FrontChannelLogoutURI: k.FrontChannelLogoutURI, FrontChannelLogoutSession: k.FrontChannelLogoutSession,
 		}}
 		if s := k.Secret.Reveal(); s != "" {
-			f.secretHash = hashSecret(s)
+			f.secretHash, f.secret = hashSecret(s), s
+		}
+		if k.JWKS != "" {
+			f.meta.JWKS = json.RawMessage(k.JWKS)
 		}
 		if !k.RequirePKCE {
 			f.meta.RequirePKCE = new(bool)

@@ -78,18 +78,24 @@ func (i *IDP) Revoke(p Person, privilege string) {
 	i.must(i.Store.Unassign(context.Background(), "cli", p.ID, privilege))
 }
 
-// Client registers an application and returns its id and secret; "" for a public one.
+// Client registers an application and returns its id and secret; "" for one that has none.
 func (i *IDP) Client(m store.ClientMetadata) (id, secret string) {
 	i.t.Helper()
 	c := store.Client{ID: strings.ToLower(rand.Text()), Source: "admin", Metadata: m}
-	if m.TokenEndpointAuth != "none" {
+	if provider.UsesSecret(m.TokenEndpointAuth) {
 		raw := make([]byte, 32)
 		rand.Read(raw) // never fails
 		secret = base64.RawURLEncoding.EncodeToString(raw)
-		c.SecretHash = provider.HashSecret(secret)
+		kept := masterKeys().ClientSecret(c.ID, m.TokenEndpointAuth, secret)
+		c.SecretHash, c.SecretSealed = kept.Hash, kept.Sealed
 	}
 	i.must(i.Store.CreateClient(context.Background(), "cli", &c))
 	return c.ID, secret
+}
+
+// ClientSecret is how a secret is kept, as the server under test keeps it.
+func ClientSecret(id, method, secret string) store.ClientSecret {
+	return masterKeys().ClientSecret(id, method, secret)
 }
 
 // Outbox returns the newest mails and SMS that wait or were sent, newest first.

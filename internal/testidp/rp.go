@@ -29,6 +29,7 @@ type RP struct {
 	AuthMethod   string // client_secret_basic, client_secret_post or none
 	RedirectURI  string
 	DefaultScope string
+	Assert       func(form url.Values) // adds what proves the client instead; nil = by AuthMethod
 
 	discover func() *oidc.Provider
 }
@@ -285,12 +286,26 @@ func (r *RP) LogoutURL(more ...string) string {
 	return r.endpoint("end_session_endpoint") + "?" + q.Encode()
 }
 
+// PostAs sends a form to the token endpoint as it is: it proves its client, or does not.
+func (r *RP) PostAs(form url.Values) Response {
+	r.t.Helper()
+	req, err := http.NewRequest(http.MethodPost, r.discover().Endpoint().TokenURL, strings.NewReader(form.Encode()))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	return r.do(req)
+}
+
 // Post sends a form authenticated by the client's method.
 func (r *RP) Post(endpoint string, form url.Values) Response {
 	r.t.Helper()
 	sent := url.Values{}
 	for k, v := range form {
 		sent[k] = v
+	}
+	if r.Assert != nil {
+		r.Assert(sent)
 	}
 	switch r.AuthMethod {
 	case "client_secret_post":

@@ -35,6 +35,7 @@ import (
 
 	"github.com/latchkey-idp/latchkey/internal/config"
 	"github.com/latchkey-idp/latchkey/internal/server"
+	"github.com/latchkey-idp/latchkey/provider"
 	"github.com/latchkey-idp/latchkey/store"
 )
 
@@ -72,9 +73,23 @@ type IDP struct {
 
 // masterKey protects every test's database, so that signing keys can be made once and copied.
 var masterKey = sync.OnceValue(func() string {
-	sum := sha256.Sum256([]byte("the master key of tests"))
-	return fmt.Sprintf("%x", sum)
+	return fmt.Sprintf("%x", MasterKey())
 })
+
+// MasterKey is that key as bytes.
+func MasterKey() []byte {
+	sum := sha256.Sum256([]byte("the master key of tests"))
+	return sum[:]
+}
+
+// masterKeys are what the server has.
+func masterKeys() provider.MasterKeys {
+	m, err := provider.NewMasterKeys(MasterKey())
+	if err != nil {
+		panic(err) // never: it is 32 bytes
+	}
+	return m
+}
 
 // Start runs a server until the test ends.
 func Start(t testing.TB, o Options) *IDP {
