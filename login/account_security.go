@@ -224,14 +224,18 @@ func (l *Login) addToAccount(w http.ResponseWriter, r *http.Request, current *se
 	return l.mux.Render(w, r, http.StatusOK, l.codesPage(w, r, codes, next))
 }
 
-// renewCodes is POST /account/security/recovery-codes: a new set, and the old one is worth nothing.
+// renewCodes is POST /account/security/recovery-codes: a new set, and the old one is worth nothing. Who has a factor shows it first.
 func (l *Login) renewCodes(w http.ResponseWriter, r *http.Request, current *session.Session) error {
 	has, err := l.store.HasFactor(r.Context(), current.UserID)
 	if err != nil {
 		return wrap("recovery codes", err)
 	}
-	if !has { // nothing that they could stand in for
+	switch {
+	case !has: // nothing that they could stand in for
 		return web.SeeOther(w, r, securityPath)
+	case current.ACR == "1": // they stand in for a factor, also one that asked for nothing here: whoever has the password alone makes none
+		l.sessions.KeepPlace(w, securityPath)
+		return web.SeeOther(w, r, factorPath)
 	}
 	codes, hashes := newRecoveryCodes(current.UserID)
 	err = l.store.Tx(r.Context(), func(ctx context.Context) error {

@@ -701,3 +701,24 @@ func TestTime_Passkeys(t *testing.T) {
 		}
 	})
 }
+
+// TestSec_F14_CodesShowTheFactor: whoever has the password alone of somebody with a passkey that asks nothing makes no recovery codes: with one of them
+// they would have shown two factors, and an administrator's own factor would need no code from the host.
+func TestSec_F14_CodesShowTheFactor(t *testing.T) {
+	t.Parallel()
+	idp := testidp.Start(t, testidp.Options{Config: func(c *config.Config) {
+		c.MFA.Administrators, c.MFA.AdministratorCode = config.MFAOffered, config.MFARequired
+	}})
+	key := idp.Authenticator()
+	ada, _ := withPasskey(t, idp, key, testidp.Person{})
+	idp.Grant(ada, "admin")
+	b := idp.Browser()
+	b.SignIn(b.Get(idp.Issuer+"/login"), ada).Want(200, "account-title")
+	p := b.Submit(b.Get(idp.Issuer+"/account/security"), "security-codes-renew", nil).Want(200, "passkey-use")
+	if f, err := idp.Store.Factors(context.Background(), ada.ID); err != nil || len(f.Codes) > 0 {
+		t.Errorf("%d codes for a password: %v", len(f.Codes), err)
+	}
+	// With the passkey there are some, and she is where she was.
+	p = b.Passkey(p, "passkey-use", key).Want(200, "security-title")
+	b.Submit(p, "security-codes-renew", nil).Want(200, "mfa-codes")
+}
