@@ -368,6 +368,19 @@ func (l *Login) settleOwed(w http.ResponseWriter, r *http.Request, partial *sess
 			return err
 		}
 	}
+	if partial.Owes == owesEnrolment { // there was no factor when it began: one that came meanwhile is to be shown, whether it asks of itself or not
+		add := settle
+		settle = func(ctx context.Context) error {
+			if err := add(ctx); err != nil {
+				return err
+			}
+			f, err := l.store.Factors(ctx, u.ID) // AddFactor locked the person
+			if err == nil && len(f.List) > 1 {
+				err = fmt.Errorf("login: there is a second factor: %w", store.ErrConflict)
+			}
+			return err
+		}
+	}
 	owes := ""
 	if partial.SessionID == "" {
 		if owes, err = l.owing(r.Context(), u, session.Methods(partial.AMR, since...), partial.Owes); err != nil {

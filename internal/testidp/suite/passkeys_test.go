@@ -722,3 +722,34 @@ func TestSec_F14_CodesShowTheFactor(t *testing.T) {
 	p = b.Passkey(p, "passkey-use", key).Want(200, "security-title")
 	b.Submit(p, "security-codes-renew", nil).Want(200, "mfa-codes")
 }
+
+// TestSec_F18_OneFirstFactor: of two half-finished sign-ins that add the factor that somebody must have, the second adds none, though a passkey that
+// stands alone was first.
+func TestSec_F18_OneFirstFactor(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, engine string) {
+		idp := testidp.Start(t, testidp.Options{Engine: engine, Config: trainersShowTwo})
+		bob := idp.User(testidp.Person{Privileges: []string{"trainer"}})
+		half := func() func() int {
+			b := idp.Browser()
+			b.SignIn(b.Get(idp.Issuer+"/login"), bob).Want(200, "mfa-enrol-title")
+			p := b.Get(idp.Issuer+"/mfa/enrol/passkey").Want(200, "passkey-create")
+			f, err := b.PasskeyForm(p, "passkey-create", idp.Authenticator())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return func() int { return b.SendForm(p, f).Status }
+		}
+		sends := [2]func() int{half(), half()}
+		var statuses [2]int
+		var wait sync.WaitGroup
+		for i, send := range sends {
+			wait.Go(func() { statuses[i] = send() })
+		}
+		wait.Wait()
+		slices.Sort(statuses[:])
+		if f, err := idp.Store.Factors(context.Background(), bob.ID); err != nil || len(f.List) != 1 || statuses != [2]int{200, 400} {
+			t.Errorf("%d factors, %v, %v", len(f.List), statuses, err)
+		}
+	})
+}
