@@ -50,8 +50,13 @@ const (
 )
 
 // challenged sends the options of a ceremony, and keeps the hash of its challenge: for one purpose, in this browser, and of one flow, half-finished sign-in
-// or session, which binder names. Nothing is stored before a script asks.
+// or session, which binder names. Nothing is stored before a script asks, and of one network no more than the limiter lets through.
 func (l *Login) challenged(w http.ResponseWriter, r *http.Request, purpose, userID, binder string, options []byte, challenge string) error {
+	if wait, err := l.limiter.Challenge(r.Context(), web.ClientIP(r.Context())); err != nil {
+		return wrap("passkey", err)
+	} else if wait > 0 {
+		return &web.Error{Status: http.StatusTooManyRequests, Key: "error.too_many", Retry: wait}
+	}
 	l.sessions.FlowCookie(w, r)
 	now := l.now()
 	err := l.store.CreateAttempt(r.Context(), &store.Attempt{

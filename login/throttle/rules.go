@@ -100,6 +100,20 @@ func factorTries(n int64) time.Duration {
 	return factorWindow
 }
 
+// challengeWindow and challengeFree: each view of a sign-in page asks for a challenge, and many honest people may share a network. A burst is free; then
+// it is one a second until a minute was quiet. Who gets none signs in by another way.
+const (
+	challengeWindow = time.Minute
+	challengeFree   = 300
+)
+
+func challenges(n int64) time.Duration {
+	if n < challengeFree {
+		return 0
+	}
+	return time.Second
+}
+
 // askWindow and askMost: ten requests of one person, then none for a day. Each is a mail to several people.
 const (
 	askWindow = 24 * time.Hour

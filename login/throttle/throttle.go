@@ -96,6 +96,12 @@ func (l *Limiter) Message(ctx context.Context, a Attempt) (wait time.Duration, e
 	})
 }
 
+// Challenge says whether somebody at ip may be given one more challenge for a passkey, each of which is a row until it is over. As with Message, wait 0
+// means that it is counted.
+func (l *Limiter) Challenge(ctx context.Context, ip netip.Addr) (wait time.Duration, err error) {
+	return l.take(ctx, []rule{{l.mac("challenge", network(ip)), challengeWindow, true, challenges}})
+}
+
 // Ask says whether a person may ask for one more privilege. As with Message, wait 0 means that it is counted.
 func (l *Limiter) Ask(ctx context.Context, userID string) (wait time.Duration, err error) {
 	return l.take(ctx, []rule{{l.mac("ask", userID), askWindow, true, asked}})

@@ -432,6 +432,39 @@ func TestAsk(t *testing.T) {
 	})
 }
 
+func TestChallenge(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, l *Limiter, c *clock, _ *store.Store) {
+		ask := func(ip string) time.Duration {
+			t.Helper()
+			wait, err := l.Challenge(t.Context(), netip.MustParseAddr(ip))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return wait
+		}
+		for i := range 300 {
+			if wait := ask("192.0.2.1"); wait != 0 {
+				t.Fatalf("challenge %d waits %s", i+1, wait)
+			}
+		}
+		if wait := ask("192.0.2.9"); wait != time.Second {
+			t.Errorf("the next of the network waits %s", wait)
+		}
+		if ask("198.51.100.1") != 0 {
+			t.Error("another network waits")
+		}
+		c.forward(time.Second)
+		if first, second := ask("192.0.2.1"), ask("192.0.2.1"); first != 0 || second != time.Second {
+			t.Errorf("a second later: %s, %s", first, second)
+		}
+		c.forward(time.Minute)
+		if first, second := ask("192.0.2.1"), ask("192.0.2.1"); first != 0 || second != 0 {
+			t.Errorf("after a quiet minute: %s, %s", first, second)
+		}
+	})
+}
+
 func TestMessage(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, l *Limiter, c *clock, _ *store.Store) {

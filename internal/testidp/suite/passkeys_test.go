@@ -753,3 +753,22 @@ func TestSec_F18_OneFirstFactor(t *testing.T) {
 		}
 	})
 }
+
+// TestSec_F3_PasskeyChallengesEnd: one network does not fill the database with challenges that nobody answers.
+func TestSec_F3_PasskeyChallengesEnd(t *testing.T) {
+	t.Parallel()
+	idp := testidp.Start(t, testidp.Options{})
+	b := idp.Browser()
+	p := b.Get(idp.Issuer + "/login")
+	f := p.FormOf("login-with-passkey")
+	f.Action = p.Attr("login-with-passkey-form", "data-options")
+	for range 400 {
+		if answer := b.SendForm(p, f); answer.Status != http.StatusOK {
+			if answer.Status != http.StatusTooManyRequests || answer.Header.Get("Retry-After") != "1" {
+				t.Errorf("%s, Retry-After %q", answer, answer.Header.Get("Retry-After"))
+			}
+			return
+		}
+	}
+	t.Error("no end")
+}
