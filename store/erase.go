@@ -48,7 +48,7 @@ func (s *Store) EraseUser(ctx context.Context, actor, id string) error {
 				return err
 			}
 			for _, q := range []string{deleteCredentialsOf, deleteIdentitiesOf, deleteConsentsOf, deleteOneTimeOf, deletePendingOf, deleteAttemptsOf, eraseRequestsOf, deleteWarning, deletePhoneProof, deleteWordsOf, deleteDeletion,
-				eraseAssignmentsOf, eraseAuthoritiesBy, eraseAuthoritiesTo} {
+				eraseInvitesOf, eraseInvitesBy, eraseAssignmentsOf, eraseAuthoritiesBy, eraseAuthoritiesTo} {
 				if _, err := s.exec(ctx, q, id); err != nil {
 					return err
 				}
@@ -57,6 +57,9 @@ func (s *Store) EraseUser(ctx context.Context, actor, id string) error {
 				if _, err := s.exec(ctx, q, now, actor, id); err != nil {
 					return err
 				}
+			}
+			if _, err := s.exec(ctx, revokeInvitesOf, now, actor, id, id, id); err != nil {
+				return err
 			}
 			if err := s.endAuthoritiesOf(ctx, actor, id); err != nil {
 				return err

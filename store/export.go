@@ -24,6 +24,8 @@ var exports = []export{
 	{"identities", "id, connector, issuer, subject, email, email_trust, evidence, created_at, last_used_at, quarantined_at", "user_id = ?", "user_id, token_sealed"},
 	{"assignments", "id, privilege, given_by, reason, valid_from, valid_until, created_at, ended_at, ended_by, source, source_ref", "user_id = ?", "user_id"},
 	{"privilege_requests", "id, privilege, reason, created_at, expires_at, decided_at, decided_by, decision, note, valid_until", "user_id = ?", "user_id"},
+	{"invites", "id, email, user_type, privileges, message, client_id, locale, state, needs, life_ms, created_at, approved_at, sent_at, sends, opened_at, expires_at, ended_at, withheld",
+		"user_id = ? AND user_id <> ''", "email_key, token_hash, browser_hash, message_id, user_id, created_by, approved_by, second_by, ended_by, note"},
 	{"consents", "client_id, scope, granted_at, expires_at", "user_id = ?", "user_id, claims_digest, client_digest"},
 	{"grants", "id, client_id, connector, scope, audience, offline, rt_used_at, rt_rotated_at, rt_expires_at, created_at, expires_at, revoked_at, revoke_reason, actor_id, acting_by", "user_id = ?", "user_id, sid, facts, rt_gen"},
 	{"sessions", "connector, amr, acr, auth_time, created_at, last_seen_at, idle_ms, expires_at, ip, user_agent, acting_for, acting_by", "user_id = ?", "id, secret_hash, sid, user_id"},

@@ -56,6 +56,7 @@ func columnsOf() map[string]struct {
 		"user_types":   {userTypeColumns, &UserType{}},
 		"budgets":      {budgetColumns, &Budget{}},
 		"phone_proofs": {phoneProofColumns, &PhoneProof{}},
+		"invites":      {inviteColumns, &Invite{}},
 		"switches":     {switchColumns, &Switch{}},
 
 		"privilege_requests": {requestColumns, &PrivilegeRequest{}},

@@ -51,6 +51,8 @@ func purges(now time.Time, c Config) []purge {
 		{"outbox", "id", "COALESCE(sent_at, expires_at) <= ?", now.Add(-c.KeepMessages)},
 		{"events", "id", "at <= ?", now.Add(-c.KeepEvents)},
 		{"privilege_requests", "id", "decided_at <= ?", now.Add(-c.KeepEvents)},
+		{"invites", "id", "ended_at <= ?", now.Add(-c.KeepEvents)},
+		{"invites", "id", "ended_at IS NULL AND expires_at <= ?", now.Add(-c.KeepEvents)},
 		{"privilege_requests", "id", "decided_at IS NULL AND expires_at <= ?", now.Add(-c.KeepEvents)},
 	}
 }

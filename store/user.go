@@ -306,7 +306,7 @@ WHERE id = ? AND disabled_at IS NULL AND deleted_at IS NULL`
 WHERE id = ? AND disabled_at IS NOT NULL AND deleted_at IS NULL`
 )
 
-// DisableUser shuts an account: sessions, half-finished sign-ins and open requests end, grants are revoked, all in one audited transaction. ErrLastAdmin
+// DisableUser shuts an account: sessions, half-finished sign-ins, open requests and invitations end, grants are revoked, all in one audited transaction. ErrLastAdmin
 // when nobody could administer afterwards; ErrForbidden for oneself (R12) and for somebody who holds more than the actor (R96).
 // An account that is disabled already stays as it is.
 func (s *Store) DisableUser(ctx context.Context, actor, id, reason string) error {
@@ -324,6 +324,9 @@ func (s *Store) DisableUser(ctx context.Context, actor, id, reason string) error
 				return err
 			}
 			if _, err := s.exec(ctx, closeRequestsOf, now, actor, id); err != nil {
+				return err
+			}
+			if _, err := s.exec(ctx, revokeInvitesOf, now, actor, id, id, id); err != nil {
 				return err
 			}
 			if err := s.UseOneTimesOf(ctx, PurposeReset, id); err != nil { // it would be good again with the account
