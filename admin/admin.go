@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"net/http"
 
+	"github.com/latchkey-idp/latchkey/internal/invites"
 	"github.com/latchkey-idp/latchkey/internal/privilege"
 	"github.com/latchkey-idp/latchkey/internal/requests"
 	"github.com/latchkey-idp/latchkey/internal/rights"
@@ -33,6 +34,8 @@ type Config struct {
 	Desk  *rights.Desk
 	// Requests is where requests for privileges are decided.
 	Requests *requests.Desk
+	// Invites is where people are invited.
+	Invites *invites.Desk
 	// Confirmed says whether the person of a request showed who they are a moment ago; when not it answers, and leads back to place later.
 	Confirmed func(w http.ResponseWriter, r *http.Request, place string) (bool, error)
 	// Preview computes what a sign-in would lead to: ErrNoUser, ErrNoClient.
@@ -65,7 +68,7 @@ type Admin struct {
 
 // New checks the configuration.
 func New(c Config) (*Admin, error) {
-	if c.Store == nil || c.Mux == nil || c.Guard == nil || c.Desk == nil || c.Requests == nil || c.Confirmed == nil || c.Preview == nil || c.PreviewClaims == nil ||
+	if c.Store == nil || c.Mux == nil || c.Guard == nil || c.Desk == nil || c.Requests == nil || c.Invites == nil || c.Confirmed == nil || c.Preview == nil || c.PreviewClaims == nil ||
 		c.Connectors == nil || c.PastToken == nil || c.Label == nil || c.ResetFactors == nil || c.Account.Edit == nil || c.Account.Link == nil || c.Account.Device == nil ||
 		c.Facts == nil || c.Account.Mails == nil || c.Account.Passwords == nil || c.Logger == nil {
 		return nil, errors.New("admin: a field of Config is missing")
@@ -87,6 +90,7 @@ func (a *Admin) Mount() {
 	}
 
 	a.mountPeople()
+	a.mountInvites()
 	a.mux.Page("GET /admin/users/{id}", web.Needs("users.view"), a.user)
 	for what, h := range map[string]web.Handler{"give": a.give, "take": a.take, "type": a.setType} {
 		a.mux.Page("POST /admin/users/{id}/"+what, web.Needs("users.privileges"), a.confirmed("/admin/users/{id}", h))
@@ -126,6 +130,7 @@ func actor(ctx context.Context) *store.User {
 // sections are those of the menu, in its order, with the page each begins at.
 var sections = []struct{ key, url, action string }{
 	{"users", "/admin/users", "users.view"},
+	{"invites", invites.ListPath, "invites.view"},
 	{"requests", requests.QueuePath, "requests.view"},
 	{"privileges", "/admin/privileges", "privileges.view"},
 	{"explain", "/admin/explain", "explain.view"},
@@ -146,6 +151,11 @@ func (a *Admin) base(w http.ResponseWriter, r *http.Request, section string) (te
 					return p, err
 				}
 			}
+			if s.key == "invites" {
+				if waiting, err = a.store.CountInvites(r.Context(), actor(r.Context()).ID, mostWaiting); err != nil {
+					return p, err
+				}
+			}
 			p.Sections = append(p.Sections, templates.AdminSection{Key: s.key, URL: s.url, Current: s.key == section, Waiting: waiting})
 		}
 	}
@@ -159,7 +169,8 @@ func (a *Admin) base(w http.ResponseWriter, r *http.Request, section string) (te
 }
 
 // doneTexts are what a page may say of what was done before it.
-var doneTexts = map[string]bool{"created": true, "changed": true, "deleted": true, "saved": true, "given": true, "taken": true, "type": true, "approved": true, "refused": true, "authority": true, "factors": true}
+var doneTexts = map[string]bool{"created": true, "changed": true, "deleted": true, "saved": true, "given": true, "taken": true, "type": true, "approved": true, "refused": true, "authority": true, "factors": true,
+	"sent": true, "revoked": true, "declined": true, "half": true}
 
 var peopleDone = map[string]bool{"edited": true, "disabled": true, "enabled": true, "mailed": true, "ended": true, "erased": true, "added": true}
 

@@ -20,6 +20,9 @@ type arrival struct {
 	id connectors.Identity
 	p  *pending
 
+	invite  *invited // that is open in this browser; it may not fit: see fits
+	invited bool     // the account was just made of it
+
 	anew          bool   // the person was asked to sign in at the upstream, and not let through by a session they had there
 	disowned      bool   // the account that has the address is not theirs
 	completed     bool   // the page for what the upstream did not say was filled in, with:
@@ -89,6 +92,7 @@ func (l *Login) settle(w http.ResponseWriter, r *http.Request, a *arrival) (s se
 
 func (l *Login) settleOnce(w http.ResponseWriter, r *http.Request, a *arrival) (settled, error) {
 	ctx := r.Context()
+	a.invited = false
 	f, rows, err := l.gather(ctx, a)
 	if err != nil {
 		return settled{}, err
@@ -173,7 +177,7 @@ func (l *Login) settleOnce(w http.ResponseWriter, r *http.Request, a *arrival) (
 		return s, err
 	}
 	if s.owes != "" {
-		return s, l.owe(w, r, proof, s.owes, a.p, carried{Side: a.side()})
+		return s, l.owe(w, r, proof, s.owes, a.p, carried{Side: a.side(), SetUp: a.invited && s.owes == owesEnrolment})
 	}
 	s.made, err = l.enter(w, r, a, owner.ID)
 	return s, err
@@ -214,12 +218,18 @@ func (l *Login) lacksEmail(a *arrival, owner *store.User) bool {
 	if a.p == nil || !l.asks(a.p.client) || a.up.proven(&a.id) {
 		return false
 	}
-	return owner == nil || owner.Email == ""
+	return owner == nil && !a.invite.names() || owner != nil && owner.Email == ""
 }
 
 // register makes a person's account, and looks at the policy itself: no caller can forget it (security.md F17).
 func (l *Login) register(ctx context.Context, a *arrival) (*store.User, error) {
-	policy := a.up.registration(a.p)
+	i := a.invite
+	if fits, err := l.fits(ctx, a); err != nil {
+		return nil, err
+	} else if fits != inviteFits {
+		i = nil
+	}
+	policy := policyFor(a.up.registration(a.p), i)
 	if policy != RegistrationOpen && policy != RegistrationApproval {
 		return nil, fmt.Errorf("login: registration through %s is %s", a.up.Name(), policy)
 	}
@@ -231,10 +241,11 @@ func (l *Login) register(ctx context.Context, a *arrival) (*store.User, error) {
 		u.Email, u.EmailVerifiedAt = email, store.At(l.now())
 	}
 	fillProfile(u, &a.id)
-	if err := l.store.CreateUser(ctx, u); err != nil {
+	if err := l.newUser(ctx, i, u); err != nil {
 		return nil, err
 	}
-	return u, l.store.Audit(ctx, a.up.actor(), "user.create", "user:"+u.ID, map[string]string{"registration": policy})
+	a.invited = i != nil
+	return u, l.store.Audit(ctx, a.up.actor(), "user.create", "user:"+u.ID, map[string]string{"registration": registrationWord(policy, i)})
 }
 
 // What a link rests on: store.Identity.Evidence. The address as the upstream gave it, and how far it vouches for it, stand beside it.

@@ -84,6 +84,10 @@ func (l *Login) waits(r *http.Request, p *pending, handle string, purposes ...st
 		return nil, nil, err
 	}
 	a, err := l.waiting(row, p)
+	if err != nil {
+		return row, nil, err
+	}
+	a.invite, err = l.invite(r)
 	return row, a, err
 }
 

@@ -188,6 +188,9 @@ func (l *Login) callback(w http.ResponseWriter, r *http.Request) error {
 	if !id.AuthTime.IsZero() { // what the upstream says of it counts for more than what it was asked
 		a.anew = l.now().Sub(id.AuthTime) <= recent
 	}
+	if a.invite, err = l.invite(r); err != nil {
+		return err
+	}
 	switch row.Purpose {
 	case store.AttemptLink:
 		return l.arriveToLink(w, r, row, a)

@@ -33,8 +33,9 @@ type linkFacts struct {
 
 	link         string // the operator's policies
 	registration string
-	domainFits   bool // no domain rule, or a proven address that satisfies it
-	mayAdmin     bool // this connector may open an administrator's account
+	invite       string // whether the invitation that is open in this browser fits: see fits
+	domainFits   bool   // no domain rule, or a proven address that satisfies it
+	mayAdmin     bool   // this connector may open an administrator's account
 
 	disowned bool // the person says that the holder's account is not theirs
 }
@@ -103,14 +104,50 @@ func newcomer(f linkFacts) linkDecision {
 	switch {
 	case f.registration == RegistrationClosed:
 		return linkDecision{why: "error.registration_closed"}
+	case f.registration != RegistrationOpen && f.invite == inviteTaken:
+		return linkDecision{why: "error.invite_taken"}
+	case f.registration != RegistrationOpen && f.invite == inviteOther:
+		return linkDecision{why: "error.invite_other"}
+	case f.registration != RegistrationOpen && f.invite == inviteAdmin:
+		return linkDecision{why: "error.admin_connector"}
 	case !f.domainFits:
 		return linkDecision{why: "error.registration_domain"}
+	case f.invite == inviteFits: // who approved it stands for the rest
+		return linkDecision{step: linkCreate}
 	case f.registration == RegistrationOpen:
 		return linkDecision{step: linkCreate}
 	case f.registration == RegistrationApproval:
 		return linkDecision{step: linkAwait}
 	}
 	return linkDecision{why: "error.registration_invite"}
+}
+
+// How the invitation of a browser stands to who arrived; "" = there is none.
+const (
+	inviteFits  = "fits"
+	inviteOther = "other" // the upstream vouches for another address
+	inviteAdmin = "admin" // it makes an administrator, whom this connector may not
+	inviteTaken = "taken" // its address became an account's, and the upstream does not say that it is this one's
+)
+
+// fits says whether the invitation of this browser is for who arrived.
+func (l *Login) fits(ctx context.Context, a *arrival) (string, error) {
+	said := a.provenEmail()
+	switch {
+	case a.invite == nil:
+		return "", nil
+	case said != "" && !a.invite.takes(said):
+		return inviteOther, nil
+	case a.invite.admin && !a.up.mayAdmin(&a.id):
+		return inviteAdmin, nil
+	case said != "" || !a.invite.names():
+		return inviteFits, nil
+	}
+	_, err := l.store.UserByLogin(ctx, a.invite.Email)
+	if errors.Is(err, store.ErrNotFound) {
+		return inviteFits, nil
+	}
+	return inviteTaken, err
 }
 
 // linkRows are the rows behind the facts.
@@ -131,6 +168,10 @@ func (l *Login) gather(ctx context.Context, a *arrival) (f linkFacts, rows linkR
 		proven: a.up.proven(&a.id), authoritative: a.up.runsMailbox(&a.id), link: a.up.Link, registration: a.up.registration(a.p), mayAdmin: a.up.mayAdmin(&a.id), disowned: a.disowned,
 		domainFits: len(a.up.Domains) == 0 || a.up.proven(&a.id) && domainIn(a.id.Email, a.up.Domains),
 	}
+	if f.invite, err = l.fits(ctx, a); err != nil {
+		return f, rows, err
+	}
+	f.domainFits = f.domainFits || f.invite == inviteFits && a.invite.names() // R43: an address that was invited need not be of them
 	rows.link, err = l.store.Identity(ctx, a.up.Name(), a.id.Issuer, a.id.Subject)
 	switch {
 	case err == nil:

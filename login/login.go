@@ -14,6 +14,7 @@
 //	signed in, and the application requires an address: /login/complete ─▶ a code by mail ─────┤
 //	/register ─▶ a code by mail ─▶ a new account ──────────────────────────────────────────────┤
 //	/login/code ─▶ a code by mail ─────────────────────────────────────────────────────────────┘
+//	/invite/{token} ─POST─▶ open in this browser: /invite ─▶ any of the ways above makes the account ──┘
 //	/login/forgot ─▶ a link by mail ─▶ /login/reset/… ─POST─▶ another password, and back to /login
 //
 // It refuses to decide anything about OAuth: whether a flow may go on, and where to, is Config.Done's question. It refuses return
@@ -32,6 +33,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/latchkey-idp/latchkey/internal/invites"
 	"github.com/latchkey-idp/latchkey/internal/requests"
 	"github.com/latchkey-idp/latchkey/internal/web"
 	"github.com/latchkey-idp/latchkey/login/password"
@@ -49,6 +51,7 @@ type Config struct {
 	Passwords *password.Hasher
 	Limiter   *throttle.Limiter
 	Requests  *requests.Desk // where privileges are asked for
+	Invites   *invites.Desk  // where people are invited; nil = nobody comes with an invitation
 	// Done continues a flow after a complete sign-in (provider.Continue). It is called in the process, and the request's context
 	// carries the new session. It writes the response: a redirect to the client, to the consent page, or a page of its own.
 	Done func(w http.ResponseWriter, r *http.Request, flow string) error
@@ -106,6 +109,7 @@ type Login struct {
 	admin        func(ctx context.Context) (bool, error)
 	mayActAs     func(ctx context.Context) error
 	requests     *requests.Desk
+	invites      *invites.Desk
 	log          *slog.Logger
 	now          func() time.Time
 
@@ -187,7 +191,7 @@ func New(c Config) (*Login, error) {
 	}
 	return &Login{
 		noPassword: c.NoPassword, emailCode: c.EmailCode, registration: c.Registration, domains: c.Domains,
-		store: c.Store, mux: c.Mux, sessions: c.Sessions, passwords: c.Passwords, limiter: c.Limiter, requests: c.Requests,
+		store: c.Store, mux: c.Mux, sessions: c.Sessions, passwords: c.Passwords, limiter: c.Limiter, requests: c.Requests, invites: c.Invites,
 		done: c.Done, frontChannel: c.FrontChannel, factors: c.Factors, leaving: c.Leaving, passkeys: c.Passkeys, codeKey: c.CodeKey, phone: c.Phone, templates: c.Templates, log: c.Logger, now: c.Now,
 		issuer: strings.TrimSuffix(c.Issuer, "/"), upstreams: upstreams, seal: c.Seal, open: c.Open, observe: c.Observe, admin: c.Administers, mayActAs: c.MayActAs,
 	}, nil
@@ -217,6 +221,9 @@ func (l *Login) Mount(mux *web.Mux) {
 	mux.Page("GET "+privilegesPath, web.SignedIn, l.privileges)
 	mux.Page("POST "+requestPath, web.SignedIn, l.request)
 	mux.Page("POST "+withdrawPath, web.SignedIn, l.withdraw)
+	if l.invites != nil {
+		l.mountInvites(mux)
+	}
 	l.mountActing(mux)
 	l.mountLeaving(mux)
 	l.mountAddresses(mux)

@@ -69,7 +69,7 @@ func (l *Login) signInPage(w http.ResponseWriter, r *http.Request, p *pending) *
 	if !page.NoPassword && l.forgets() {
 		page.ForgotURL = pathWith(forgotPath, p, nil)
 	}
-	if policy := l.registers(p); !signedIn && (policy == RegistrationOpen || policy == RegistrationApproval) {
+	if !signedIn && makesAnew(l.registers(p, nil)) {
 		page.RegisterURL = pathWith(registerPath, p, nil)
 	}
 	return page

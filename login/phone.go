@@ -142,6 +142,7 @@ type dialling struct {
 	p       *pending
 	said    dialled
 	current *session.Session // whose account gets the number; nil = a sign-in
+	invite  *invited         // that is open in this browser
 	partial *session.Partial // that waits for a second factor, nil = none
 	user    *store.User      // whose that is
 	reauth  bool             // it only confirms who is signed in
@@ -163,7 +164,7 @@ func (d *dialling) path(path string) string {
 
 // anew is the same wish without what came of it.
 func (d *dialling) anew() *dialling {
-	return &dialling{use: d.use, p: d.p, said: d.said, current: d.current, partial: d.partial, user: d.user, reauth: d.reauth}
+	return &dialling{use: d.use, p: d.p, said: d.said, current: d.current, invite: d.invite, partial: d.partial, user: d.user, reauth: d.reauth}
 }
 
 // person is whose account it is about, "" = whoever has the number.
@@ -197,6 +198,9 @@ func (l *Login) dialling(use *numberUse, then func(http.ResponseWriter, *http.Re
 			return l.deadEnd(r, err)
 		}
 		d := &dialling{use: use, p: p, handle: r.URL.Query().Get("join"), reauth: p == nil && reauth(r)}
+		if d.invite, err = l.invite(r); err != nil {
+			return err
+		}
 		switch use {
 		case toHave, toAdd:
 			d.current, _ = session.Current(r.Context())
@@ -289,6 +293,9 @@ func (l *Login) askNumber(w http.ResponseWriter, r *http.Request) error {
 	}
 	raw, country, n, key := l.readNumber(r)
 	d := &dialling{use: toSignIn, p: p, said: dialled{Number: n.E164, Region: n.Region, Remember: r.PostFormValue("remember") != ""}, reauth: p == nil && reauth(r)}
+	if d.invite, err = l.invite(r); err != nil {
+		return err
+	}
 	again := func(status int, e templates.FormErrors) error {
 		page := l.phonePage(w, r, p)
 		page.FormErrors, page.Number, page.Remember = e, raw, d.said.Remember
@@ -312,12 +319,16 @@ func (l *Login) askNumber(w http.ResponseWriter, r *http.Request) error {
 }
 
 // phoneRegistration is the policy for somebody whose number nobody has.
-func (l *Login) phoneRegistration(p *pending) string { return stricter(l.phone.Registration, p) }
+func (l *Login) phoneRegistration(p *pending, i *invited) string {
+	if i != nil && i.admin { // nobody's number alone opens such an account (security.md F12)
+		i = nil
+	}
+	return policyFor(stricter(l.phone.Registration, p), i)
+}
 
 // phoneMakes says whether that policy makes an account.
-func (l *Login) phoneMakes(p *pending) bool {
-	policy := l.phoneRegistration(p)
-	return policy == RegistrationOpen || policy == RegistrationApproval
+func (l *Login) phoneMakes(p *pending, i *invited) bool {
+	return makesAnew(l.phoneRegistration(p, i))
 }
 
 // openHidden reads the sealed part of a code.

@@ -126,7 +126,7 @@ func (l *Login) reaches(ctx context.Context, d *dialling) (holder string, err er
 	}
 	if d.handle == "" {
 		d.hidden.Nobody = d.use != toShow && (d.use != toSignIn || u == nil)
-		d.hidden.Empty = d.use == toSignIn && (u == nil && !l.phoneMakes(d.p) || u != nil && !u.Active(l.now()))
+		d.hidden.Empty = d.use == toSignIn && (u == nil && !l.phoneMakes(d.p, d.invite) || u != nil && !u.Active(l.now()))
 		if l.phone.Twilio != nil {
 			_, d.hidden.Verify = l.phone.Twilio.Serves(d.said.Region)
 		}
@@ -244,7 +244,7 @@ func (l *Login) phoneCodePage(w http.ResponseWriter, r *http.Request, d *diallin
 		page.Digits = 6
 	}
 	// What became of the message says that there was one. So it is told only where a message goes to everybody.
-	if d.use == toSignIn && !l.phoneMakes(d.p) {
+	if d.use == toSignIn && !l.phoneMakes(d.p, d.invite) {
 		return page, nil
 	}
 	m, err := l.store.Message(r.Context(), d.code.MessageID)

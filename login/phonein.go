@@ -71,7 +71,7 @@ func (l *Login) phoneInOnce(w http.ResponseWriter, r *http.Request, d *dialling)
 	u, err := l.store.UserByPhone(ctx, d.said.Number)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		if !l.phoneMakes(d.p) {
+		if !l.phoneMakes(d.p, d.invite) {
 			return s, "", refuse("phone_closed", "")
 		}
 		if u, err = l.registerPhone(ctx, d); err != nil {
@@ -153,7 +153,7 @@ func (l *Login) phoneOwes(ctx context.Context, u *store.User) (string, error) {
 
 // registerPhone makes the account of somebody whose number nobody has, and looks at the policy itself (security.md F17).
 func (l *Login) registerPhone(ctx context.Context, d *dialling) (*store.User, error) {
-	policy := l.phoneRegistration(d.p)
+	policy := l.phoneRegistration(d.p, d.invite)
 	if policy != RegistrationOpen && policy != RegistrationApproval {
 		return nil, fmt.Errorf("login: registration by phone is %s", policy)
 	}
@@ -161,13 +161,13 @@ func (l *Login) registerPhone(ctx context.Context, d *dialling) (*store.User, er
 	if policy == RegistrationApproval {
 		u.DisabledAt, u.DisabledReason = store.At(l.now()), AwaitingApproval
 	}
-	if err := l.store.CreateUser(ctx, u); err != nil {
+	if err := l.newUser(ctx, d.invite, u); err != nil {
 		return nil, err
 	}
 	if err := l.store.ProvePhone(ctx, u.ID, u.Phone); err != nil {
 		return nil, err
 	}
-	return u, l.store.Audit(ctx, store.ConnectorActor(methodPhone), "user.create", "user:"+u.ID, map[string]string{"registration": policy})
+	return u, l.store.Audit(ctx, store.ConnectorActor(methodPhone), "user.create", "user:"+u.ID, map[string]string{"registration": registrationWord(policy, d.invite)})
 }
 
 // newPhoneAccount is POST /login/phone/new: the number passed to somebody else, who gets an account of their own. The one before loses the number

@@ -92,7 +92,7 @@ func (l *Login) phoneProofPage(w http.ResponseWriter, r *http.Request, partial *
 // mayLeaveNumber says whether the person may say that the number is theirs and the account is not: it passed to them, and they get an account of
 // their own. Nobody's account that somebody gave more than everybody has is left so: then people must talk.
 func (l *Login) mayLeaveNumber(ctx context.Context, partial *session.Partial, p *pending) (bool, error) {
-	if partial.Owes != owesProofOld || !l.phoneMakes(p) {
+	if partial.Owes != owesProofOld || !l.phoneMakes(p, nil) {
 		return false, nil
 	}
 	live, err := l.store.Live(ctx, partial.UserID)

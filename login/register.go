@@ -20,11 +20,11 @@ const actorRegister = "system" // nobody: the person does not exist yet
 
 // registers is the policy for somebody who makes an account here themselves, on behalf of p. Without mail nobody could prove an address, so
 // nobody is new.
-func (l *Login) registers(p *pending) string {
+func (l *Login) registers(p *pending, i *invited) string {
 	if l.codeKey == nil || l.registerMethod(p) == "" {
 		return RegistrationClosed
 	}
-	return stricter(l.registration, p)
+	return policyFor(stricter(l.registration, p), i)
 }
 
 // registerMethod is how somebody who registers signs in from then on: with a password where there are some, "" = in no way.
@@ -38,9 +38,9 @@ func (l *Login) registerMethod(p *pending) string {
 }
 
 // mayRegister refuses by the policy, with a page.
-func (l *Login) mayRegister(p *pending) error {
+func (l *Login) mayRegister(p *pending, i *invited) error {
 	key := ""
-	switch l.registers(p) {
+	switch l.registers(p, i) {
 	case RegistrationOpen, RegistrationApproval:
 		return nil
 	case RegistrationInvite:
@@ -63,10 +63,17 @@ func (l *Login) showRegister(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return l.deadEnd(r, err)
 	}
-	if err := l.mayRegister(p); err != nil {
+	i, err := l.invite(r)
+	if err != nil {
+		return err
+	}
+	if err := l.mayRegister(p, i); err != nil {
 		return err
 	}
 	page := l.registerPage(w, r, p)
+	if i.names() {
+		page.Email = i.Email
+	}
 	if hint := cut(p.param("login_hint"), maxIdentifier); strings.Contains(hint, "@") {
 		page.Email = hint
 	}
@@ -88,7 +95,11 @@ func (l *Login) signUp(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return l.deadEnd(r, err)
 	}
-	if err := l.mayRegister(p); err != nil {
+	i, err := l.invite(r)
+	if err != nil {
+		return err
+	}
+	if err := l.mayRegister(p, i); err != nil {
 		return err
 	}
 	in := setupInput{
@@ -104,7 +115,9 @@ func (l *Login) signUp(w http.ResponseWriter, r *http.Request) error {
 	fields := in.check()
 	if key := wrongAddress(in.email); key != "" {
 		fields["email"] = key
-	} else if !l.domainTaken(in.email) {
+	} else if !i.takes(in.email) && !makesAnew(l.registers(p, nil)) {
+		fields["email"] = "invite.error_address"
+	} else if !l.domainTaken(in.email) && !(i.names() && i.takes(in.email)) {
 		fields["email"] = "register.error_domain"
 	}
 	withPassword := l.registerMethod(p) == methodPassword
@@ -159,7 +172,7 @@ func (l *Login) registered(w http.ResponseWriter, r *http.Request, c *coded, cod
 		if err := l.useCode(ctx, c, code); err != nil {
 			return err
 		}
-		u, err := l.newAccount(ctx, c.p, said, lang)
+		u, byInvite, err := l.newAccount(r.WithContext(ctx), c.p, said, lang)
 		if err != nil {
 			return err
 		}
@@ -177,7 +190,7 @@ func (l *Login) registered(w http.ResponseWriter, r *http.Request, c *coded, cod
 			return err
 		}
 		if owes != "" {
-			return l.owe(w, r.WithContext(ctx), proof, owes, c.p, carried{})
+			return l.owe(w, r.WithContext(ctx), proof, owes, c.p, carried{SetUp: byInvite && owes == owesEnrolment})
 		}
 		made, err = l.begin(r.WithContext(ctx), u.ID, c.p, func(r *http.Request) (*session.Session, error) { return l.sessions.Start(w, r, proof) })
 		return err
@@ -200,26 +213,34 @@ func (l *Login) registered(w http.ResponseWriter, r *http.Request, c *coded, cod
 }
 
 // newAccount makes the account of somebody who proved their address, and looks at the policy itself: no caller can forget it (security.md F17).
-func (l *Login) newAccount(ctx context.Context, p *pending, said typed, lang string) (*store.User, error) {
-	if err := l.mayRegister(p); err != nil {
-		return nil, err
+func (l *Login) newAccount(r *http.Request, p *pending, said typed, lang string) (u *store.User, byInvite bool, err error) {
+	ctx := r.Context()
+	i, err := l.invite(r)
+	if err != nil {
+		return nil, false, err
 	}
-	if !l.domainTaken(said.Email) || (said.PHC != "") != (l.registerMethod(p) == methodPassword) {
-		return nil, fmt.Errorf("login: registration: %w", store.ErrExpired) // the operator changed the rules meanwhile
+	if !i.takes(said.Email) {
+		i = nil // it is another address's
 	}
-	policy := l.registers(p)
-	u := &store.User{Email: said.Email, EmailVerifiedAt: store.At(l.now()), GivenName: said.Given, FamilyName: said.Family, Locale: locale(lang)}
+	if err := l.mayRegister(p, i); err != nil {
+		return nil, false, err
+	}
+	if !l.domainTaken(said.Email) && !i.names() || (said.PHC != "") != (l.registerMethod(p) == methodPassword) {
+		return nil, false, fmt.Errorf("login: registration: %w", store.ErrExpired) // the operator changed the rules meanwhile
+	}
+	policy := l.registers(p, i)
+	u = &store.User{Email: said.Email, EmailVerifiedAt: store.At(l.now()), GivenName: said.Given, FamilyName: said.Family, Locale: locale(lang)}
 	if policy == RegistrationApproval {
 		u.DisabledAt, u.DisabledReason = store.At(l.now()), AwaitingApproval
 	}
-	if err := l.store.CreateUser(ctx, u); err != nil {
-		return nil, err
+	if err := l.newUser(ctx, i, u); err != nil {
+		return nil, false, err
 	}
-	if err := l.store.Audit(ctx, actorRegister, "user.create", "user:"+u.ID, map[string]string{"registration": policy, "evidence": evidenceMail}); err != nil {
-		return nil, err
+	if err := l.store.Audit(ctx, actorRegister, "user.create", "user:"+u.ID, map[string]string{"registration": registrationWord(policy, i), "evidence": evidenceMail}); err != nil {
+		return nil, false, err
 	}
 	if said.PHC == "" {
-		return u, nil
+		return u, i != nil, nil
 	}
-	return u, l.store.SetPassword(ctx, u.ID, u.ID, said.PHC, false, "")
+	return u, i != nil, l.store.SetPassword(ctx, u.ID, u.ID, said.PHC, false, "")
 }

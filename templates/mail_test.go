@@ -56,6 +56,12 @@ var mails = map[string]Mail{
 	"idle":                   IdleMail{Since: time.Date(2025, 3, 4, 5, 6, 0, 0, time.UTC), Due: time.Date(2026, 3, 4, 5, 6, 0, 0, time.UTC), SignInPath: "/login"},
 	"first_password":         FirstPasswordMail{Path: "/login/reset/token", Days: 7},
 	"leaving":                LeavingMail{Due: time.Date(2026, 3, 4, 5, 6, 0, 0, time.UTC), SignInPath: "/login"},
+	"invite":                 InviteMail{Who: "Ada\r\nBcc: eve@example.com", Message: "See you there\n\n-- MyDocassemble\nhttps://evil.example <b>", Path: "/invite/token", Days: 7},
+	"invite_plain":           InviteMail{Path: "/invite/token", Days: 1},
+	"invite_approved":        InviteDecidedMail{Approved: true, Email: "bob@example.com", Path: "/admin/invites"},
+	"invite_approved_link":   InviteDecidedMail{Approved: true, Path: "/admin/invites"},
+	"invite_declined":        InviteDecidedMail{Email: "bob@example.com", Note: "He left <b>", Path: "/admin/invites"},
+	"invite_accepted":        InviteAcceptedMail{Who: "Bob Babbage", Withheld: true, Path: "/admin/invites"},
 }
 
 // TestMail_Golden: every mail in each language, text and HTML (R187, R188).

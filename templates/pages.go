@@ -24,6 +24,7 @@ func pages() []Page {
 		&SMSFactorPage{}, &FactorNumberPage{}, &FactorWaysPage{},
 		&PasskeyPage{}, &PasskeysPage{}, &PasskeyOfferPage{},
 		&PersonPage{}, &NewPersonPage{}, &LeavePage{},
+		&InvitePage{}, &InvitedPage{}, &InviteAcceptedPage{}, &InvitesPage{}, &NewInvitePage{},
 	}
 }
 

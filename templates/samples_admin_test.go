@@ -4,7 +4,7 @@ package templates
 func adminSamples(signedIn func() Base, when string) []sample {
 	admin := func(current string) Admin {
 		return Admin{Base: signedIn(), Sections: []AdminSection{
-			{Key: "users", URL: "/admin/users", Current: current == "users"}, {Key: "requests", URL: "/admin/privilege-requests", Current: current == "requests", Waiting: 2},
+			{Key: "users", URL: "/admin/users", Current: current == "users"}, {Key: "invites", URL: "/admin/invites", Current: current == "invites", Waiting: 1}, {Key: "requests", URL: "/admin/privilege-requests", Current: current == "requests", Waiting: 2},
 			{Key: "privileges", URL: "/admin/privileges", Current: current == "privileges"}, {Key: "explain", URL: "/admin/explain", Current: current == "explain"},
 		}}
 	}
@@ -54,7 +54,7 @@ func adminSamples(signedIn func() Base, when string) []sample {
 				{Name: "profile", State: "note", Text: b.Rich("preview.profile_same"), Who: &PersonLine{Name: "Grace"}},
 			},
 			Documents: []PreviewDocument{{"id_token", "{\n  \"sub\": \"ada\"\n}"}, {"access_token", "{}"}, {"userinfo", "{}"}, {"introspection", "{}"}}}}
-	return append(peopleSamples(admin, when), []sample{
+	return append(append(peopleSamples(admin, when), inviteSamples(signedIn, admin, when)...), []sample{
 		{"admin_quiet", &AdminPage{Admin: admin("")}, ids("admin-title")},
 		{"admin", attended(admin("")), ids("admin-attention", "attend-0-waiting", "admin-hardening", "harden-https", "harden-mail", "admin-title", "admin-users", "admin-requests", "admin-privileges", "admin-explain")},
 		{"admin_privileges", &PrivilegesPage{Admin: admin("privileges"), Query: "s", Edit: true, Total: 70, More: "/admin/privileges?after=staff&q=s",

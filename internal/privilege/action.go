@@ -17,7 +17,7 @@ type Action struct {
 }
 
 // Sections of the administrators' pages, in the order of their menu.
-func Sections() []string { return []string{"users", "requests", "privileges", "explain"} }
+func Sections() []string { return []string{"users", "invites", "requests", "privileges", "explain"} }
 
 // Actions lists all, in the order of Sections.
 func Actions() []Action {
@@ -36,6 +36,9 @@ func Actions() []Action {
 		{Name: "users.reset_factors", Needs: []Permission{AccessUserInfo, ResetUserMFA}, Writes: true},
 		{Name: "users.act_as", Needs: []Permission{AccessUserInfo, ActAs}, Writes: true},
 		{Name: "users.authorities", Needs: []Permission{AccessUserInfo, EditSessions}, Writes: true},
+		{Name: "invites.view", Needs: []Permission{InviteUser}},
+		{Name: "invites.create", Needs: []Permission{InviteUser}, Writes: true},
+		{Name: "invites.decide", Needs: []Permission{CreateUser}, Writes: true},
 		{Name: "requests.view", Needs: []Permission{EditUserPrivilege}},
 		{Name: "requests.decide", Needs: []Permission{EditUserPrivilege}, Writes: true},
 		{Name: "privileges.view", Needs: []Permission{AccessPrivileges}},

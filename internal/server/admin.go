@@ -18,7 +18,7 @@ import (
 // openAdmin builds the pages of administration.
 func (s *Server) openAdmin(context.Context) (err error) {
 	s.admin, err = admin.New(admin.Config{
-		Store: s.store, Mux: s.mux, Guard: s.guard, Desk: &rights.Desk{Store: s.store, File: s.config}, Requests: s.requests, Logger: s.log,
+		Store: s.store, Mux: s.mux, Guard: s.guard, Desk: &rights.Desk{Store: s.store, File: s.config}, Requests: s.requests, Invites: s.invites, Logger: s.log,
 		ResetFactors: func(ctx context.Context, actor, userID, reason string) error {
 			_, err := login.ResetFactors(ctx, s.store, s.mailTexts(), actor, userID, reason)
 			return err

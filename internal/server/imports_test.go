@@ -17,14 +17,15 @@ const module = "github.com/latchkey-idp/latchkey/"
 // Leaves know nothing of ours; provider and login meet in internal/server and nowhere else.
 var mayImport = map[string][]string{
 	"cmd/latchkey":       {"connectors/connectortest", "internal/config", "internal/explain", "internal/rights", "internal/server", "internal/sampleapp", "store"},
-	"admin":              {"login/session", "internal/explain", "internal/requests", "internal/privilege", "internal/rights", "internal/web", "templates", "store"},
+	"admin":              {"login/session", "internal/invites", "internal/explain", "internal/requests", "internal/privilege", "internal/rights", "internal/web", "templates", "store"},
+	"internal/invites":   {"internal/privilege", "store", "templates"},
 	"internal/requests":  {"internal/privilege", "store", "templates"},
 	"internal/rights":    {"internal/config", "internal/privilege", "store"},
-	"internal/server":    {"internal/phone", "internal/twilio", "internal/requests", "internal/rights", "admin", "connectors", "internal/config", "internal/delivery", "internal/explain", "internal/notify", "internal/privilege", "internal/web", "login", "login/passkey", "login/password", "login/session", "login/throttle", "provider", "store", "templates"},
+	"internal/server":    {"internal/invites", "internal/phone", "internal/twilio", "internal/requests", "internal/rights", "admin", "connectors", "internal/config", "internal/delivery", "internal/explain", "internal/notify", "internal/privilege", "internal/web", "login", "login/passkey", "login/password", "login/session", "login/throttle", "provider", "store", "templates"},
 	"internal/sampleapp": {"relying"},
 	"relying":            {"internal/privilege"},
 	"provider":           {"login/session", "internal/web", "internal/privilege", "templates", "store"},
-	"login":              {"internal/phone", "internal/twilio", "connectors", "login/session", "login/passkey", "login/password", "login/throttle", "internal/explain", "internal/privilege", "internal/requests", "internal/web", "templates", "store"},
+	"login":              {"internal/invites", "internal/phone", "internal/twilio", "connectors", "login/session", "login/passkey", "login/password", "login/throttle", "internal/explain", "internal/privilege", "internal/requests", "internal/web", "templates", "store"},
 	"login/session":      {"internal/web", "store"},
 	"login/throttle":     {"store"},
 	"internal/web":       {"templates", "store"},

@@ -26,6 +26,7 @@ import (
 	"github.com/latchkey-idp/latchkey/admin"
 	"github.com/latchkey-idp/latchkey/internal/config"
 	"github.com/latchkey-idp/latchkey/internal/delivery"
+	"github.com/latchkey-idp/latchkey/internal/invites"
 	"github.com/latchkey-idp/latchkey/internal/privilege"
 	"github.com/latchkey-idp/latchkey/internal/requests"
 	"github.com/latchkey-idp/latchkey/internal/twilio"
@@ -87,6 +88,7 @@ type Server struct {
 	login     *login.Login
 	admin     *admin.Admin
 	requests  *requests.Desk
+	invites   *invites.Desk
 	logouts   *delivery.Worker // tells applications of ended sessions
 	delivery  *delivery.Worker // nil = nothing is sent: there is neither mail nor SMS, or they stay to be looked at
 	twilio    *twilio.Client   // nil = no SMS is sent
@@ -212,9 +214,10 @@ func (s *Server) build(context.Context) (err error) {
 		return err
 	}
 	s.requests = &requests.Desk{Store: s.store, Templates: s.templates, Mail: s.codeKey() != nil}
+	s.invites = &invites.Desk{Store: s.store, Templates: s.templates, Issuer: s.issuer, Mail: s.codeKey() != nil}
 	s.login, err = login.New(login.Config{
-		Requests: s.requests,
-		Issuer:   s.issuer, Connectors: ups, Seal: s.master.Seal, Open: s.master.Open, CodeKey: s.codeKey(),
+		Requests: s.requests, Invites: s.invites,
+		Issuer: s.issuer, Connectors: ups, Seal: s.master.Seal, Open: s.master.Open, CodeKey: s.codeKey(),
 		Observe: func(connector, result string) { s.metrics.answers.WithLabelValues(connector, result).Inc() },
 		Store:   s.store, Mux: s.mux, Sessions: s.sessions, Passwords: s.passwords, Limiter: limiter, Templates: s.templates, Logger: s.log, Now: s.now,
 		Phone:       s.phoneLogin(),
