@@ -183,8 +183,6 @@ func (s *Store) ProposeInvite(ctx context.Context, actor string, i *Invite, two 
 		next.CreatedAt, next.CreatedBy, next.ExpiresAt = now, actor, At(now.Add(inviteWait))
 		next.State, next.Needs = InviteProposed, 1
 		switch err := s.mayBack(ctx, m, actor, &next); {
-		case errors.Is(err, privilege.ErrCron): // nobody could approve it
-			return err
 		case err != nil && !gateSays(err):
 			return err
 		case two && !operator(actor):
@@ -209,6 +207,9 @@ func (s *Store) inviteFits(ctx context.Context, m *Model, i *Invite) error {
 		if _, node := privilege.TypeOf(name); node || !m.Graph.Has(name) {
 			return invalid("privileges", name)
 		}
+	}
+	if slices.Contains(m.Graph.Closure(i.Privileges...), privilege.Cron) { // which nobody could approve
+		return forbidden(privilege.ErrCron)
 	}
 	if i.ClientID == "" {
 		return nil
