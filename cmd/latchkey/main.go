@@ -84,7 +84,7 @@ Run it:        latchkey serve --config latchkey.yaml`,
 	})
 	root.PersistentFlags().StringVar(&a.configFile, "config", "", "configuration file (without it: development settings)")
 	root.PersistentFlags().StringVar(&a.dir, "dir", "", "work on the data of latchkey demo in this directory")
-	group(root, a.serveCmd(), a.demoCmd(), a.migrateCmd(), a.userCmd(), a.clientCmd(), a.privilegeCmd(), a.connectorCmd(), a.keyCmd(), a.configCmd(), a.explainCmd(), a.auditCmd(), a.smsCmd(), a.versionCmd())
+	group(root, a.serveCmd(), a.demoCmd(), a.migrateCmd(), a.userCmd(), a.clientCmd(), a.privilegeCmd(), a.inviteCmd(), a.connectorCmd(), a.keyCmd(), a.configCmd(), a.explainCmd(), a.auditCmd(), a.smsCmd(), a.versionCmd())
 	return root
 }
 

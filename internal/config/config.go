@@ -80,6 +80,8 @@ type Config struct {
 	// DebugPermissions are the questions of which each check is logged, for clients and actions that have the flag too: sign_in and refresh of clients, view
 	// and run of actions. Development only.
 	DebugPermissions []string `yaml:"debug_permissions"`
+	// Invites is inviting people.
+	Invites Invites `yaml:"invites"`
 	// Accounts is what becomes of accounts by themselves.
 	Accounts Accounts `yaml:"accounts"`
 	// Sessions is how long a sign-in at Latchkey itself lasts.
@@ -233,6 +235,14 @@ type Text struct {
 	Label string `yaml:"label"`
 	// Description says what it is for; empty = the one above.
 	Description string `yaml:"description"`
+}
+
+// Invites is inviting people to make an account. What one brings, and who may send it, is a question of privileges.
+type Invites struct {
+	// Lifetime is how long a link is good unless who invites says otherwise, at most 30d.
+	Lifetime time.Duration `yaml:"lifetime"`
+	// TwoApprovals are privileges: what brings one of them is sent when two people who could give it, and did not propose it, have approved.
+	TwoApprovals []string `yaml:"two_approvals"`
 }
 
 // Accounts is what becomes of accounts by themselves.

@@ -34,6 +34,7 @@ func defaults() *Config {
 		MFA:      MFA{AllowApp: true},
 		Passkeys: Passkeys{Enabled: true, Offer: true},
 		Mail:     Mail{TLS: MailSTARTTLS, Timeout: 30 * time.Second},
+		Invites:  Invites{Lifetime: 7 * day},
 		Accounts: Accounts{Idle: IdleAccounts{WarnBefore: 30 * day}, OwnDeletion: true, DeletionGrace: 14 * day},
 		Sessions: Sessions{Idle: 12 * time.Hour, Absolute: 7 * day, RememberIdle: 14 * day, RememberAbsolute: 30 * day},
 		Tokens: Tokens{

@@ -116,6 +116,7 @@ func (r *reader) checkRights(known map[string]bool) {
 	}
 	r.checkIdle(exists, powers)
 	r.checkMFA(exists)
+	r.checkInvites(exists)
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(ignored))) {
 		r.warn("permissions", "%s means nothing in Latchkey and is ignored", name)
 	}

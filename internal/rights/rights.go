@@ -160,6 +160,9 @@ func namedInFile(cfg *config.Config, name string) (places []string) {
 	if slices.Contains(cfg.MFA.RequiredFor, name) {
 		places = append(places, "mfa.required_for")
 	}
+	if slices.Contains(cfg.Invites.TwoApprovals, name) {
+		places = append(places, "invites.two_approvals")
+	}
 	for _, k := range cfg.Connectors {
 		if slices.ContainsFunc(k.Privileges, func(r config.ClaimRule) bool { return r.Privilege == name }) {
 			places = append(places, "connectors."+k.ID+".privileges")

@@ -214,7 +214,8 @@ func (s *Server) build(context.Context) (err error) {
 		return err
 	}
 	s.requests = &requests.Desk{Store: s.store, Templates: s.templates, Mail: s.codeKey() != nil}
-	s.invites = &invites.Desk{Store: s.store, Templates: s.templates, Issuer: s.issuer, Mail: s.codeKey() != nil}
+	s.invites = &invites.Desk{Store: s.store, Templates: s.templates, Issuer: s.issuer, Mail: s.codeKey() != nil,
+		Life: s.cfg.Invites.Lifetime, TwoFor: s.cfg.Invites.TwoApprovals}
 	s.login, err = login.New(login.Config{
 		Requests: s.requests, Invites: s.invites,
 		Issuer: s.issuer, Connectors: ups, Seal: s.master.Seal, Open: s.master.Open, CodeKey: s.codeKey(),

