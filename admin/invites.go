@@ -220,7 +220,7 @@ func (a *Admin) createInvites(w http.ResponseWriter, r *http.Request) error {
 	}
 	if d, err := strconv.Atoi(days); err == nil && d >= 1 && d <= 30 {
 		n.Life = time.Duration(d) * 24 * time.Hour
-	} else if days != "" {
+	} else { // also for a form that says nothing, which must not make a link
 		fields["days"] = "invite.error_days"
 	}
 	m, err := a.store.Model(ctx)
