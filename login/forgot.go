@@ -143,10 +143,11 @@ func (l *Login) hasPassword(ctx context.Context, u *store.User) (bool, error) {
 }
 
 // reset is store.OneTime.Data of a link to set a password: the address it went to, or the person's when it was handed over instead, which proves nothing
-// about the address.
+// about the address. By is which administrator made it.
 type reset struct {
 	Email string `json:"email"`
 	Shown bool   `json:"shown,omitempty"`
+	By    string `json:"by,omitempty"`
 }
 
 func resetPath(token string, p *pending) string { return pathWith(resetPrefix+token, p, nil) }
@@ -179,23 +180,34 @@ func (l *Login) forgotSent(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// resetting finds whose password a link sets, and whether it was handed over. The address must still be the one that the link went to.
-func (l *Login) resetting(ctx context.Context, hash string) (u *store.User, shown bool, err error) {
+// resetting finds whose password a link sets, and how it came to them. The address must still be the one that the link went to.
+func (l *Login) resetting(ctx context.Context, hash string) (u *store.User, data reset, err error) {
 	link, err := l.store.OneTime(ctx, store.PurposeReset, hash)
 	if err != nil {
-		return nil, false, err
+		return nil, data, err
 	}
-	var data reset
 	if err := json.Unmarshal([]byte(link.Data), &data); err != nil {
-		return nil, false, err
+		return nil, data, err
 	}
 	if u, err = l.store.User(ctx, link.UserID); err != nil {
-		return nil, false, err
+		return nil, data, err
 	}
 	if !u.Active(l.now()) || u.Email != data.Email && !sameAddress(u.Email, data.Email) || u.Email == "" && !data.Shown {
-		return nil, false, store.ErrUsed
+		return nil, data, store.ErrUsed
 	}
-	return u, data.Shown, nil
+	return u, data, l.stillGiven(ctx, u, &data)
+}
+
+// stillGiven ends a link that was handed over when its maker may not give one any more (security.md G2): they know it, too.
+func (l *Login) stillGiven(ctx context.Context, u *store.User, data *reset) error {
+	if !data.Shown {
+		return nil
+	}
+	err := l.store.LinkHolds(ctx, data.By, u.ID)
+	if errors.Is(err, store.ErrForbidden) {
+		err = store.ErrUsed
+	}
+	return err
 }
 
 // linkRestart is where whoever has a link that is over begins again.
@@ -234,7 +246,7 @@ func (l *Login) showReset(w http.ResponseWriter, r *http.Request) error {
 // and whatever else their account asks for (R69), and the flow goes on from there.
 func (l *Login) reset(w http.ResponseWriter, r *http.Request) error {
 	ctx, hash := r.Context(), hashOf(r.PathValue("token"))
-	u, shown, err := l.resetting(ctx, hash)
+	u, link, err := l.resetting(ctx, hash)
 	if err != nil {
 		return linkError(err, l.linkRestart())
 	}
@@ -263,7 +275,10 @@ func (l *Login) reset(w http.ResponseWriter, r *http.Request) error {
 		if err := l.store.UseOneTime(ctx, store.PurposeReset, hash); err != nil {
 			return err
 		}
-		if shown { // whoever handed it over knows it too; it is no proof of the mailbox
+		if link.Shown { // whoever handed it over knows it too; it is no proof of the mailbox
+			if err := l.stillGiven(ctx, u, &link); err != nil {
+				return err
+			}
 			err = l.store.SetPassword(ctx, u.ID, u.ID, phc, false, "")
 		} else {
 			err = l.store.RecoverAccount(ctx, u.ID, u.Email, phc)

@@ -18,7 +18,8 @@ const FirstLife = 7 * 24 * time.Hour
 var ErrNoAddress = errors.New("login: no address to mail to")
 
 // PasswordLink makes a link through which a person sets their password (R129), for an actor who may give them one (store.MaySetPassword). With mail set it goes to
-// their address alone, and using it proves that; else it is returned, to be handed over, and proves nothing but who has it. The one before it is dead.
+// their address alone, and using it proves that; else it is returned, to be handed over, and proves nothing but who has it, for as
+// long as the actor may give one (store.LinkHolds). The one before it is dead.
 // set nil = no mail is sent here. Audited.
 func PasswordLink(ctx context.Context, st *store.Store, set *templates.Set, issuer, actor, userID string, mail bool) (link string, expires time.Time, err error) {
 	token, now := newSecret(), st.Clock()
@@ -34,7 +35,7 @@ func PasswordLink(ctx context.Context, st *store.Store, set *templates.Set, issu
 		if mail && (set == nil || u.Email == "") {
 			return ErrNoAddress
 		}
-		data, err := json.Marshal(reset{Email: u.Email, Shown: !mail})
+		data, err := json.Marshal(reset{Email: u.Email, Shown: !mail, By: actor})
 		if err != nil {
 			return err
 		}

@@ -20,11 +20,13 @@ const (
 	eraseAssignmentsOf = `UPDATE assignments SET reason = '' WHERE user_id = ?`
 	eraseAuthoritiesBy = `UPDATE authorities SET reason = '' WHERE grantor = ?`
 	eraseAuthoritiesTo = `UPDATE authorities SET reason = '' WHERE grantee = ? AND grantee <> ''`
-	closeDeletions     = `UPDATE pending SET state = 'done', user_id = '' WHERE user_id = ? AND user_id <> '' AND kind = 'deletion'`
+	// That something happened stays for as long as events do; where from, and by which subject elsewhere, goes.
+	eraseEventsOf  = `UPDATE events SET ip = '', data = '{}' WHERE user_id = ? AND user_id <> ''`
+	closeDeletions = `UPDATE pending SET state = 'done', user_id = '' WHERE user_id = ? AND user_id <> '' AND kind = 'deletion'`
 )
 
 // EraseUser takes everything personal away for good: profile, address, number, credentials, links, messages, consents, privileges, authorities, the words
-// of requests, sessions and grants. The row stays as a tombstone, so that the id is never anybody else's; address and username are free. A request to
+// of requests, sessions and grants, and what events say beside what happened. The row stays as a tombstone, so that the id is never anybody else's; address and username are free. A request to
 // delete data that waited for it is done. ErrNotFound, ErrForbidden for oneself and for somebody who holds more, ErrLastAdmin. Audited, without what
 // was erased.
 func (s *Store) EraseUser(ctx context.Context, actor, id string) error {
@@ -48,7 +50,7 @@ func (s *Store) EraseUser(ctx context.Context, actor, id string) error {
 				return err
 			}
 			for _, q := range []string{deleteCredentialsOf, deleteIdentitiesOf, deleteConsentsOf, deleteOneTimeOf, deletePendingOf, deleteAttemptsOf, eraseRequestsOf, deleteWarning, deletePhoneProof, deleteWordsOf, deleteDeletion,
-				eraseInvitesOf, eraseInvitesBy, eraseAssignmentsOf, eraseAuthoritiesBy, eraseAuthoritiesTo} {
+				eraseInvitesOf, eraseInvitesBy, eraseAssignmentsOf, eraseAuthoritiesBy, eraseAuthoritiesTo, eraseEventsOf} {
 				if _, err := s.exec(ctx, q, id); err != nil {
 					return err
 				}

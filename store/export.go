@@ -36,8 +36,8 @@ var exports = []export{
 	{"last_uses", "used_at", "user_id = ?", "user_id"},
 	{"idle_warnings", "warned_at, due_at, sent_at", "user_id = ?", "user_id, email_key, message_id"},
 	{"deletions", "asked_at, due_at", "user_id = ?", "user_id"},
-	{"outbox", "kind, recipient, subject, created_at, sent_at, failed_at, status", "recipient <> '' AND recipient IN (SELECT email FROM users WHERE id = ? UNION ALL SELECT phone FROM users WHERE id = ?)",
-		"id, text, html, dedupe_key, expires_at, next_at, leased_until, attempts, last_error, error_code"},
+	{"outbox", "kind, recipient, subject, created_at, sent_at, failed_at, status", "about = ? AND about <> '' OR recipient <> '' AND recipient IN (SELECT email FROM users WHERE id = ? UNION ALL SELECT phone FROM users WHERE id = ?)",
+		"id, about, text, html, dedupe_key, expires_at, next_at, leased_until, attempts, last_error, error_code"},
 	{"events", "at, kind, client_id, ip, data", "user_id = ? AND user_id <> ''", "id, user_id"},
 	{"audit", "seq, at, action, diff", "target = 'user:' || ?", "actor, target, prev, hash"}, // who did it is another person
 }

@@ -160,6 +160,16 @@ func (s *Store) MaySetPassword(ctx context.Context, actor, userID string) error 
 	return s.manage(ctx, actor, userID, privilege.CreateUser, func(context.Context) error { return nil })
 }
 
+// LinkHolds refuses a link to set a password that an actor made and handed over, once they may not give this person one any more: a copy of it would make
+// them somebody who was given more since, or let in on the word of somebody who left. An account that nobody used yet is opened by the link it was made
+// with, whatever it was given then.
+func (s *Store) LinkHolds(ctx context.Context, actor, userID string) error {
+	if fresh, err := s.unused(ctx, userID); err != nil || fresh {
+		return err
+	}
+	return s.MaySetPassword(ctx, actor, userID)
+}
+
 // unused says whether nobody ever signed in to an account, and nobody could.
 func (s *Store) unused(ctx context.Context, userID string) (bool, error) {
 	u, err := s.User(ctx, userID)

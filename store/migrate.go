@@ -96,8 +96,8 @@ func (s *Store) SchemaVersion(ctx context.Context) (have, want int64, err error)
 	return v.Int64, want, nil
 }
 
-// ownMigrations are those with triggers, which each engine writes differently: the names of their files, in a folder per engine.
-var ownMigrations = map[int64]string{2: "00002_audit_guard", 10: "00010_definitions"}
+// ownMigrations are those with triggers and collations, which each engine writes differently: the names of their files, in a folder per engine.
+var ownMigrations = map[int64]string{2: "00002_audit_guard", 10: "00010_definitions", 20: "00020_sorted_by_bytes"}
 
 // migrations makes goose's provider on a pool of its own, to be closed by the caller.
 func (s *Store) migrations() (*goose.Provider, *sql.DB, error) {

@@ -23,14 +23,14 @@ func TestMigrateUpAndDown(t *testing.T) {
 				have, know, err := s.SchemaVersion(ctx)
 				must(t, err)
 				equal(t, have, want, "version")
-				equal(t, know, 19, "known version")
+				equal(t, know, 20, "known version")
 			}
 			version(0)
 			if _, err := s.User(ctx, "x"); err == nil {
 				t.Error("an empty database answered")
 			}
 			must(t, s.Migrate(ctx))
-			version(19)
+			version(20)
 			user(t, s, "user")
 			// Somebody from before user types has the newcomers' one afterwards.
 			old := user(t, s, "trainer")
@@ -80,7 +80,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 			is(t, s.Migrate(t.Context()), store.ErrSchemaNewer, "migrate")
 			have, want, err := s.SchemaVersion(t.Context())
 			must(t, err)
-			if have != 99 || want != 18 {
+			if have != 99 || want != 20 {
 				t.Errorf("version %d, %d", have, want)
 			}
 		})

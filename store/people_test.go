@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -171,4 +172,35 @@ func TestPeople_PagedWhileAdded(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestPeople_AnyCollation: a database sorts as its operator's language does, where "ch" is one letter that comes after "h" and "aa" the last of all; people
+// are found by what their names begin with all the same.
+func TestPeople_AnyCollation(t *testing.T) {
+	t.Parallel()
+	for _, locale := range []string{"cs", "da"} {
+		base := storetest.URL(t, store.Postgres)
+		at, err := url.Parse(base)
+		must(t, err)
+		name := strings.TrimPrefix(at.Path, "/") + "_" + locale
+		db := behind(t, store.Postgres, base)
+		run(t, db, `CREATE DATABASE `+name+` TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE '`+locale+`'`)
+		t.Cleanup(func() {
+			if _, err := db.Exec(`DROP DATABASE ` + name + ` WITH (FORCE)`); err != nil {
+				t.Error(err)
+			}
+		})
+		at.Path = "/" + name
+		s := storetest.OpenWith(t, store.Postgres, store.Config{URL: at.String()})
+		must(t, s.Migrate(t.Context()))
+		for _, who := range []string{"chleba", "aage", "c-d", "c.e"} {
+			u := store.User{GivenName: who, Email: who + "@example.com", Username: who}
+			must(t, s.CreateUser(t.Context(), &u))
+			for n := 1; n <= len(who); n++ {
+				if ids := listed(t, s, store.PeopleQuery{Text: who[:n]}, 10, nil); !slices.Contains(ids, u.ID) {
+					t.Errorf("%s: nobody is found by %q", locale, who[:n])
+				}
+			}
+		}
+	}
 }

@@ -319,7 +319,7 @@ func TestRaceMigrate(t *testing.T) {
 				db := behind(t, engine, url)
 				var n int
 				must(t, db.QueryRow(`SELECT COUNT(*) FROM goose_db_version WHERE version_id > 0`).Scan(&n))
-				equal(t, n, 16, "migrations applied")
+				equal(t, n, 17, "migrations applied")
 			}
 		})
 	}

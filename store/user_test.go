@@ -220,8 +220,8 @@ func TestDisableEndsEverything(t *testing.T) {
 	})
 }
 
-// TestEraseUser: what is personal is gone from every table, the id stays taken, and a provider's request to delete is done.
-func TestEraseUser(t *testing.T) {
+// TestSec_H7_Erase: what is personal is gone from every table, the id stays taken, and a provider's request to delete is done.
+func TestSec_H7_Erase(t *testing.T) {
 	t.Parallel()
 	eachClock(t, func(t *testing.T, s *store.Store, c *clock) {
 		ctx := t.Context()
@@ -229,7 +229,9 @@ func TestEraseUser(t *testing.T) {
 		u := &store.User{Email: "ana@example.com", EmailVerifiedAt: c.In(0), Username: "ana", Phone: "+442079460018", GivenName: "Ana", FamilyName: "Lee", Locale: "en",
 			Profile: store.Profile{Nickname: "A", Picture: "https://example.com/a.png"}}
 		must(t, s.CreateUser(ctx, u))
-		must(t, s.Assign(ctx, "cli", &store.Assignment{UserID: u.ID, Privilege: "trainer", Reason: "Ana Lee asked"}))
+		must(t, s.DisableUser(ctx, boss.ID, u.ID, "Ana Lee is away"))
+		must(t, s.EnableUser(ctx, boss.ID, u.ID))
+		must(t, s.Assign(ctx, boss.ID, &store.Assignment{UserID: u.ID, Privilege: "trainer", Reason: "Ana Lee asked"}))
 		offer(t, s, u, "link")
 		must(t, s.SetPassword(ctx, "cli", u.ID, "hash", false, ""))
 		linked(t, s, u, "google", "1")
@@ -240,6 +242,7 @@ func TestEraseUser(t *testing.T) {
 		must(t, s.CreatePending(ctx, &store.Pending{IDHash: "d", Kind: "deletion", Request: "{}", UserID: u.ID, State: "received", ExpiresAt: c.In(time.Hour)}))
 		must(t, s.CreatePending(ctx, &store.Pending{IDHash: "e", Kind: "device", Request: "{}", UserID: u.ID, ExpiresAt: c.In(time.Hour)}))
 
+		must(t, s.Record(ctx, &store.Event{Kind: "identity_conflict", UserID: u.ID, IP: "192.0.2.7", Data: `{"subject":"Ana"}`}))
 		is(t, s.EraseUser(ctx, u.ID, u.ID), store.ErrForbidden, "oneself")
 		is(t, s.EraseUser(ctx, u.ID, boss.ID), store.ErrForbidden, "somebody who holds more")
 		is(t, s.EraseUser(ctx, "cli", boss.ID), store.ErrLastAdmin, "the last administrator")
@@ -261,6 +264,11 @@ func TestEraseUser(t *testing.T) {
 		must(t, err)
 		for _, a := range history {
 			equal(t, a.Reason, "", "why they were given something")
+		}
+		events, err := s.EventsOf(ctx, u.ID, 10)
+		must(t, err)
+		for _, e := range events {
+			equal(t, e.IP+e.Data, "{}", "what an event says of them")
 		}
 		entries, err := s.AuditEntries(ctx, 0, 10_000)
 		must(t, err)

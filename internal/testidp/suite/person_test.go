@@ -275,6 +275,50 @@ func TestSec_G2_AnotherAddressIsNotProven(t *testing.T) {
 	}
 }
 
+// TestSec_G2_LinkOutlivesNoPower: a link to set a password that was handed over is known to who made it. It is over when its person was given more than
+// the maker holds, and when the maker left, also under a form that was open already; one made by somebody who still may works on.
+func TestSec_G2_LinkOutlivesNoPower(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	idp := testidp.Start(t, testidp.Options{Config: helped})
+	idp.User(testidp.Person{Privileges: []string{"admin"}})
+	maker := idp.User(testidp.Person{Privileges: []string{"desk"}})
+	b := desk(idp, maker)
+	chosen := map[string]string{"reset-password": "nine yellow kites at dawn"}
+	open := func(who testidp.Person) (a *testidp.Browser, link string, form *testidp.Page) {
+		t.Helper()
+		if err := idp.Store.TouchLogin(ctx, who.ID, idp.Store.Now()); err != nil {
+			t.Fatal(err)
+		}
+		link = between(send(t, idp, b, "/admin/users/"+who.ID+"/link").Want(200, "person-new-link").Text("person-new-link")+" ", idp.Issuer, " ")
+		a = idp.Browser()
+		return a, link, a.Get(idp.Issuer+link).Want(200, "reset-form")
+	}
+	over := func(why string, a *testidp.Browser, link string, form *testidp.Page) {
+		t.Helper()
+		for _, page := range []*testidp.Page{a.Submit(form, "reset-submit", chosen), a.Get(idp.Issuer + link)} {
+			if page.Status != http.StatusGone {
+				t.Errorf("%s: %s", why, page)
+			}
+		}
+	}
+	ada, bob, cy := idp.User(testidp.Person{Email: "ada@example.com"}), idp.User(testidp.Person{Email: "bob@example.com"}), idp.User(testidp.Person{Email: "cy@example.com"})
+	a, link, form := open(ada)
+	if err := idp.Store.Assign(ctx, "cli", &store.Assignment{UserID: ada.ID, Privilege: "admin"}); err != nil {
+		t.Fatal(err)
+	}
+	over("who is an administrator by now", a, link, form)
+	a, _, form = open(bob)
+	if page := a.Submit(form, "reset-submit", chosen); page.Status != http.StatusOK {
+		t.Errorf("a good link: %s", page)
+	}
+	a, link, form = open(cy)
+	if err := idp.Store.DisableUser(ctx, "cli", maker.ID, ""); err != nil {
+		t.Fatal(err)
+	}
+	over("its maker left", a, link, form)
+}
+
 // TestSec_G5_LastAdministratorByLife: two administrators close or delete each other's account at once, many times: one stays.
 func TestSec_G5_LastAdministratorByLife(t *testing.T) {
 	t.Parallel()

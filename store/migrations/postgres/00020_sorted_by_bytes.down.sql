@@ -1,0 +1,3 @@
+ALTER TABLE user_words ALTER COLUMN word TYPE TEXT COLLATE "default";
+ALTER TABLE users ALTER COLUMN email TYPE TEXT COLLATE "default", ALTER COLUMN email_key TYPE TEXT COLLATE "default", ALTER COLUMN username_key TYPE TEXT COLLATE "default",
+  ALTER COLUMN phone TYPE TEXT COLLATE "default";
