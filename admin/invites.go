@@ -164,9 +164,9 @@ func (a *Admin) renderNewInvite(w http.ResponseWriter, r *http.Request, status i
 			continue
 		}
 		p.Types = append(p.Types, templates.Choice{Value: t.Value, Label: t.In(base.Lang)})
-		if slices.Contains(t.Names, privilege.TypeUser) {
-			p.Type = t.Value
-		}
+	}
+	if t := m.Newcomers(); t != nil {
+		p.Type = t.Value
 	}
 	give, err := a.guard.Can(ctx, "users.privileges")
 	if err != nil {
@@ -227,7 +227,7 @@ func (a *Admin) createInvites(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if t := m.Type(kind); t != nil && slices.Contains(t.Names, privilege.TypeUser) {
+	if t := m.Newcomers(); t != nil && t.Value == kind {
 		n.UserType = "" // that of newcomers, whichever it is when they come
 	}
 	if len(fields) > 0 {

@@ -125,9 +125,9 @@ func newcomer(f linkFacts) linkDecision {
 // How the invitation of a browser stands to who arrived; "" = there is none.
 const (
 	inviteFits  = "fits"
-	inviteOther = "other" // the upstream vouches for another address
-	inviteAdmin = "admin" // it makes an administrator, whom this connector may not
-	inviteTaken = "taken" // its address became an account's, and the upstream does not say that it is this one's
+	inviteOther = "other"         // the upstream vouches for another address
+	inviteAdmin = "administrator" // it makes an administrator, whom this connector may not
+	inviteTaken = "taken"         // its address became an account's, and the upstream does not say that it is this one's
 )
 
 // fits says whether the invitation of this browser is for who arrived.

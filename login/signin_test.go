@@ -370,6 +370,7 @@ func TestSec_C4_FormsNeedTheirTokenAndOrigin(t *testing.T) {
 		"/account/sessions/end":            {"id": {sessions[0].ID}},
 		"/account/sessions/end-others":     {},
 		"/account/apps/remove":             {"client_id": {"app"}},
+		"/account/export":                  {},
 		"/account/privileges/request":      {"privilege": {"developer"}},
 		"/account/privileges/withdraw":     {"id": {"x"}},
 		"/account/act":                     {"authority": {"x"}},

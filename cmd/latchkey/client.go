@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey-idp/latchkey/internal/server"
-	"github.com/latchkey-idp/latchkey/provider"
 	"github.com/latchkey-idp/latchkey/store"
 )
 
@@ -203,15 +202,14 @@ func keysOf(c *store.Client) string {
 	if len(c.Metadata.JWKS) == 0 {
 		return c.Metadata.JWKSURI
 	}
-	keys, err := provider.ClientKeys(c.Metadata.JWKS)
+	ids, err := server.ClientKeyIDs(c)
 	if err != nil {
 		return err.Error()
 	}
-	var out []string
-	for _, k := range keys {
-		out = append(out, orElse(k.KeyID, "one without an id"))
+	for i := range ids {
+		ids[i] = orElse(ids[i], "one without an id")
 	}
-	return strings.Join(out, ", ")
+	return strings.Join(ids, ", ")
 }
 
 func (a *app) clientRotate() *cobra.Command {
@@ -223,7 +221,7 @@ func (a *app) clientRotate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if !provider.UsesSecret(cl.Metadata.TokenEndpointAuth) {
+			if !server.UsesSecret(cl) {
 				return fmt.Errorf("%s has no secret: it authenticates by %s", cl.ID, cl.Metadata.TokenEndpointAuth)
 			}
 			if keep < 0 {

@@ -262,3 +262,15 @@ func (c *Console) OldPeppers(ctx context.Context) (n int, err error) {
 		}
 	}
 }
+
+// ClientKeyIDs are the ids of the public keys in a client's registration, "" for a key without one. The error is for people.
+func ClientKeyIDs(c *store.Client) (ids []string, err error) {
+	keys, err := provider.ClientKeys(c.Metadata.JWKS)
+	for i := range keys {
+		ids = append(ids, keys[i].KeyID)
+	}
+	return ids, err
+}
+
+// UsesSecret says whether a client authenticates with a secret.
+func UsesSecret(c *store.Client) bool { return provider.UsesSecret(c.Metadata.TokenEndpointAuth) }

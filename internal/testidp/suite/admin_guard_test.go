@@ -285,6 +285,10 @@ func TestSec_C11_AdminWantsARecentSignIn(t *testing.T) {
 			page = b.SignIn(page, boss)
 			want := path[:strings.LastIndexByte(path, '/')]
 			switch r.Rule {
+			case "needs users.create":
+				want = "/admin/new-user"
+			case "needs users.edit", "needs users.status", "needs users.password", "needs users.delete", "needs users.end_sessions":
+				want += "/account"
 			case "needs requests.decide":
 				want = "/admin/privilege-requests"
 			case "needs invites.create", "needs invites.decide":

@@ -3,6 +3,7 @@ package suite
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -369,13 +370,17 @@ func TestAdminLists_Paged(t *testing.T) {
 		cost := func(path string) int64 {
 			t.Helper()
 			b.Get(idp.Issuer+path).Want(200, "main")
-			before := idp.Store.Counts()
-			b.Get(idp.Issuer + path)
-			after := idp.Store.Counts()
-			if after.Writes != before.Writes || after.Transactions != before.Transactions {
-				t.Errorf("looking at %s writes", path)
+			least := int64(math.MaxInt64)
+			for range 3 { // what looks after the server in the background reads, too
+				before := idp.Store.Counts()
+				b.Get(idp.Issuer + path)
+				after := idp.Store.Counts()
+				if after.Writes != before.Writes || after.Transactions != before.Transactions {
+					t.Errorf("looking at %s writes", path)
+				}
+				least = min(least, after.Reads-before.Reads)
 			}
-			return after.Reads - before.Reads
+			return least
 		}
 		want := []string{boss.ID}
 		person := func(n int) {
