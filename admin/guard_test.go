@@ -59,8 +59,8 @@ func TestGuard(t *testing.T) {
 		may   []string
 	}{
 		{"nobody", t.Context(), privilege.Rules{}, nil},
-		{"an administrator", of(boss, nil), privilege.Rules{}, []string{"users.view", "users.export", "users.create", "users.edit", "users.status", "users.password", "users.delete", "users.sessions", "users.end_sessions", "users.history", "users.privileges", "users.act_as", "users.authorities", "users.reset_factors", "requests.view", "requests.decide", "privileges.view", "privileges.edit", "explain.view"}},
-		{"without what a section requires", of(boss, nil), rules, []string{"users.view", "users.export", "users.create", "users.edit", "users.status", "users.password", "users.delete", "users.sessions", "users.end_sessions", "users.history", "users.privileges", "users.act_as", "users.authorities", "users.reset_factors", "requests.view", "requests.decide", "privileges.view", "privileges.edit"}},
+		{"an administrator", of(boss, nil), privilege.Rules{}, []string{"users.view", "users.export", "users.create", "users.edit", "users.status", "users.password", "users.delete", "users.sessions", "users.end_sessions", "users.history", "users.privileges", "users.act_as", "users.authorities", "users.reset_factors", "invites.view", "invites.create", "invites.decide", "requests.view", "requests.decide", "privileges.view", "privileges.edit", "explain.view"}},
+		{"without what a section requires", of(boss, nil), rules, []string{"users.view", "users.export", "users.create", "users.edit", "users.status", "users.password", "users.delete", "users.sessions", "users.end_sessions", "users.history", "users.privileges", "users.act_as", "users.authorities", "users.reset_factors", "invites.view", "invites.create", "invites.decide", "requests.view", "requests.decide", "privileges.view", "privileges.edit"}},
 		{"an administrator who acts for another", of(boss, ada), privilege.Rules{}, nil},
 		{"somebody acting for an administrator", of(ada, boss), privilege.Rules{}, nil},
 		{"an advocate", of(advocate, nil), privilege.Rules{}, []string{"users.view", "users.export", "users.sessions"}},

@@ -44,17 +44,18 @@ const (
 WHERE user_id = ? AND client_id = ? AND revoked_at IS NULL`
 )
 
-// RevokeConsent forgets it and revokes the grants that came from it. A client that needed none has grants all the same.
+// RevokeConsent forgets it and revokes the grants that came from it. A client that needed none has grants all the same. Audited where there was anything.
 func (s *Store) RevokeConsent(ctx context.Context, actor, userID, clientID string) error {
 	return s.Tx(ctx, func(ctx context.Context) error {
-		if _, err := s.exec(ctx, revokeConsent, userID, clientID); err != nil {
+		had, err := s.exec(ctx, revokeConsent, userID, clientID)
+		if err != nil {
 			return err
 		}
 		if err := s.tellRevoked(ctx, userID, clientID); err != nil {
 			return err
 		}
 		n, err := s.exec(ctx, revokeConsentGrants, At(s.now(ctx)), userID, clientID)
-		if err != nil {
+		if err != nil || had+n == 0 {
 			return err
 		}
 		return s.Audit(ctx, actor, "consent.revoke", "user:"+userID, map[string]any{"client_id": clientID, "grants": n})

@@ -301,6 +301,16 @@ func TestSec_InviteFlood(t *testing.T) {
 	})
 }
 
+// patient asks again while the answer is that the database is busy: eight who wait for one lock on a slow machine may wait longer than the store does.
+func patient(f func() error) (err error) {
+	for range 20 {
+		if err = f(); !errors.Is(err, store.ErrUnavailable) {
+			break
+		}
+	}
+	return err
+}
+
 // TestRaceInvites: of two acceptances one makes an account; accepted and revoked exclude each other; and two approvals are one.
 func TestRaceInvites(t *testing.T) {
 	t.Parallel()
@@ -312,10 +322,10 @@ func TestRaceInvites(t *testing.T) {
 			s := stores[0]
 			desk, lead := inviters(t, s)
 			boss := user(t, s, "admin")
-			for round := range 10 {
+			for round := range 4 {
 				i := propose(t, s, desk, "staff")
 				results := together(8, func(n int) error {
-					return second(stores[n%2].ApproveInvite(ctx, []string{lead.ID, boss.ID}[n%2], i.ID))
+					return patient(func() error { return second(stores[n%2].ApproveInvite(ctx, []string{lead.ID, boss.ID}[n%2], i.ID)) })
 				})
 				equal(t, countOK(t, results, store.ErrUsed), 1, "approved")
 				must(t, second(s.SendInvite(ctx, lead.ID, i.ID, i.ID, "")))
@@ -323,9 +333,9 @@ func TestRaceInvites(t *testing.T) {
 				users := make([]store.User, 8)
 				results = together(8, func(n int) error {
 					if round%2 == 1 && n%2 == 1 {
-						return second(stores[n%2].RevokeInvite(context.WithoutCancel(ctx), boss.ID, i.ID))
+						return patient(func() error { return second(stores[n%2].RevokeInvite(context.WithoutCancel(ctx), boss.ID, i.ID)) })
 					}
-					return second(stores[n%2].AcceptInvite(ctx, i.ID, "b", &users[n]))
+					return patient(func() error { return second(stores[n%2].AcceptInvite(ctx, i.ID, "b", &users[n])) })
 				})
 				equal(t, countOK(t, results, store.ErrUsed, store.ErrNotFound), 1, "accepted or revoked")
 				got, err := s.Invite(ctx, i.ID)

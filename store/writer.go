@@ -39,6 +39,7 @@ type writer struct {
 const maxGroup = 256
 
 type job struct {
+	ctx   context.Context // the caller's: nothing runs for who gave up
 	fn    func(runner) error
 	multi bool // several statements: needs a savepoint
 	state atomic.Int32
@@ -136,7 +137,7 @@ func (w *writer) do(ctx context.Context, multi bool, fn func(runner) error) erro
 	if err := ctx.Err(); err != nil {
 		return mapErr(err)
 	}
-	j := &job{fn: fn, multi: multi, done: make(chan struct{})}
+	j := &job{ctx: ctx, fn: fn, multi: multi, done: make(chan struct{})}
 	gone := func(err error) error {
 		if j.state.CompareAndSwap(jobWaiting, jobDropped) {
 			return err
@@ -231,6 +232,11 @@ func (w *writer) group(first *job) {
 	}
 	for j := first; j != nil; j = w.next(maxGroup - len(ran)) {
 		if !j.state.CompareAndSwap(jobWaiting, jobStarted) {
+			continue
+		}
+		if err := j.ctx.Err(); err != nil { // given up, though nobody had time yet to say so
+			j.err = mapErr(err)
+			close(j.done)
 			continue
 		}
 		ran = append(ran, j)

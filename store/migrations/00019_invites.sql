@@ -39,6 +39,7 @@ CREATE INDEX invites_by ON invites (created_by, created_at, id);
 CREATE INDEX invites_waiting ON invites (created_at, id) WHERE state = 'proposed' AND ended_at IS NULL;
 CREATE INDEX invites_address ON invites (email_key, created_at);
 CREATE INDEX invites_of ON invites (user_id) WHERE user_id <> '';
+CREATE INDEX invites_expiring ON invites (expires_at) WHERE ended_at IS NULL;
 CREATE INDEX invites_ended ON invites (ended_at) WHERE ended_at IS NOT NULL;
 
 -- +goose Down
