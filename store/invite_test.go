@@ -301,16 +301,6 @@ func TestSec_InviteFlood(t *testing.T) {
 	})
 }
 
-// patient asks again while the answer is that the database is busy: eight who wait for one lock on a slow machine may wait longer than the store does.
-func patient(f func() error) (err error) {
-	for range 20 {
-		if err = f(); !errors.Is(err, store.ErrUnavailable) {
-			break
-		}
-	}
-	return err
-}
-
 // TestRaceInvites: of two acceptances one makes an account; accepted and revoked exclude each other; and two approvals are one.
 func TestRaceInvites(t *testing.T) {
 	t.Parallel()
