@@ -131,7 +131,7 @@ func TestStory_Invite(t *testing.T) {
 			t.Errorf("what is approved: %s", text)
 		}
 		page = lead.Submit(page, "approve-"+id, nil).Want(200, "admin-done")
-		if text := page.Text("state-"+id) + page.Text("invite-"+id); !strings.Contains(text, "Sent") || !strings.Contains(text, "not sent yet") {
+		if text := page.Text("state-"+id) + page.Text("invite-"+id); !strings.Contains(text, "Sent") || !strings.Contains(text, "waits to be sent") {
 			t.Errorf("after the approval: %s", text)
 		}
 		if got := mailsTo(idp)["fay@example.com"]; len(got) != 1 || got[0] != "MyDocassemble - Your invitation was approved" {
